@@ -24,6 +24,7 @@ from biot_bd.io.unusable import read_otherwise, unusable_channels
 from biot_bd.runs import fingerprint
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
+from biot_bd.signals.recordings import notes_on
 from biot_bd.signals.resampling import PiecewisePlan, check_rate, make_plan
 from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
@@ -383,7 +384,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         flat=source.flat,
         not_finite=source.not_finite,
         segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
-        notes=source.notes,
+        notes=[*notes_on(raw), *source.notes],
         digest=recording_digest(job.raw),
         namespace_from=job.namespace_from,
         annotations=other_annotations(raw, line),
