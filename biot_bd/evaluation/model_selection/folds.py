@@ -406,8 +406,8 @@ def fixed_folds(
 ) -> list[Fold]:
     """Return the folds of a fixed split by its name; parameters as in :func:`make_folds`."""
     if name in OFFICIAL_SPLITS:
-        *sides, told = official_sides(name, subjects, parts or {})
-        return [Fold(0, *sides, fold_seed(random_state, 0), notes=told)]
+        train, valid, test, told = official_sides(name, subjects, parts or {})
+        return [Fold(0, train, valid, test, fold_seed(random_state, 0), notes=told)]
     present = set(subjects)
     wanted = {subject for fold in FIXED_SPLITS[name] for side in fold for subject in side}
     missing = sorted(wanted - present)
