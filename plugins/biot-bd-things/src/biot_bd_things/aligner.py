@@ -25,10 +25,10 @@ class ImageAligner(TransformerMixin, BaseEstimator):
     """Map windows into the space of image embeddings, by a registered model.
 
     The model is built with as many outputs as the embeddings have features and trained with
-    :class:`ImageContrast`.  Some subjects validate: training stops when they no longer gain, and the
-    best epoch's weights are kept.  On the windows of these subjects a ridge regression then learns
-    where an image's own embedding lies, as the contrast asks for directions only: :meth:`transform`
-    is for retrieval, :meth:`predict` for making images.
+    :class:`ImageContrast`.  Some subjects validate: training stops when they gain no more, and
+    the best epoch's weights are kept.  As the contrast asks for directions only, a ridge
+    regression on the windows of these subjects then learns where an image's own embedding lies:
+    :meth:`transform` is for retrieval, :meth:`predict` for making images.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class ImageAligner(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array of shape (n, n_chans, n_times)
-            Windows; they are standardised by channel, with the training windows' mean and deviation.
+            Windows; standardised here by channel, with the training windows' mean and deviation.
         y : array of shape (n, n_features)
             Embedding of the image that was shown in each.
         groups : array of shape (n,), optional
@@ -124,7 +124,9 @@ class ImageAligner(TransformerMixin, BaseEstimator):
         if images.ndim != 2 or len(images) != len(x):
             raise ValueError(f"y: expected one embedding a window, shape ({len(x)}, n_features), found {images.shape}")
         if not np.isfinite(images).all() or (np.linalg.norm(images, axis=1) == 0).any():
-            raise ValueError("y: an image embedding is zero or not finite, so it has no direction; leave that image out")
+            raise ValueError(
+                "y: an image embedding is zero or not finite, so it has no direction; leave that image out"
+            )
         subjects = np.full(len(x), "one") if groups is None else np.asarray(groups).astype(str)
         if len(subjects) != len(x):
             raise ValueError(f"groups: expected one subject a window, {len(x)}, found {len(subjects)}")
@@ -162,7 +164,9 @@ class ImageAligner(TransformerMixin, BaseEstimator):
         splits = list(GroupKFold(n_folds).split(directions, groups=which)) if n_folds > 1 else None
         return RidgeCV(alphas=np.logspace(-2, 4, 13), cv=splits).fit(directions, images)
 
-    def _split(self, images: NDArray[np.float32], subjects: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _split(
+        self, images: NDArray[np.float32], subjects: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         several = len(np.unique(subjects)) > 1
         sides = subjects if several else np.unique(images, axis=0, return_inverse=True)[1].ravel()
         splitter = GroupShuffleSplit(1, test_size=self.validation_fraction, random_state=self.random_state)

@@ -146,13 +146,17 @@ class ImageAutoencoder(TransformerMixin, BaseEstimator):
     def _images(X: ArrayLike) -> NDArray[np.float32]:
         images = np.asarray(X, dtype=np.float32)
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[3] % 4:
-            raise ValueError(f"images: expected the shape (n, 3, size, size) with a size that 4 divides, found {images.shape}")
+            raise ValueError(
+                f"images: expected the shape (n, 3, size, size) with a size that 4 divides, found {images.shape}"
+            )
         if not ((images >= 0) & (images <= 1)).all():
             raise ValueError("images: expected values from 0 to 1")
         return images
 
 
-def embed_images(encoder: nn.Module, images: ArrayLike, *, batch_size: int = 64, device: str = "cpu") -> NDArray[np.float32]:
+def embed_images(
+    encoder: nn.Module, images: ArrayLike, *, batch_size: int = 64, device: str = "cpu"
+) -> NDArray[np.float32]:
     """Return what an encoder says of images.
 
     Parameters

@@ -87,7 +87,9 @@ class ThingsEpochs:
     def of(self, subjects: Iterable[str]) -> ThingsEpochs:
         """Return the epochs of some subjects."""
         rows = np.isin(self.subject, list(subjects))
-        return ThingsEpochs(self.x[rows], self.image[rows], self.repetition[rows], self.subject[rows], self.ch_names, self.times_s)
+        return ThingsEpochs(
+            self.x[rows], self.image[rows], self.repetition[rows], self.subject[rows], self.ch_names, self.times_s
+        )
 
 
 def _codes(names: NDArray[Any]) -> NDArray[np.int64]:
@@ -95,15 +97,19 @@ def _codes(names: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def load_epochs(
-    root: str | os.PathLike[str], part: str, *, subjects: Iterable[str | int] | None = None, repetitions: int | None = None
+    root: str | os.PathLike[str],
+    part: str,
+    *,
+    subjects: Iterable[str | int] | None = None,
+    repetitions: int | None = None,
 ) -> ThingsEpochs:
     """Read ``preprocessed_eeg_training.npy`` or ``preprocessed_eeg_test.npy`` of subjects.
 
     Parameters
     ----------
     root : path
-        Holds ``sub-01/preprocessed_eeg_test.npy`` and so on, below ``eeg_dataset/preprocessed_data``
-        or ``preprocessed_data`` or directly.
+        Holds ``sub-01/preprocessed_eeg_test.npy`` and so on, directly or below
+        ``preprocessed_data`` or ``eeg_dataset/preprocessed_data``.
     part : {"training", "test"}
         16,540 images with 4 presentations, or 200 with 80, in the real set.
     subjects : iterable of str or int, optional
@@ -134,7 +140,9 @@ def load_epochs(
     base = Path(root)
     for name in ("eeg_dataset/preprocessed_data", "preprocessed_data", "Preprocessed_data"):
         base = base / name if (base / name).is_dir() else base
-    paths = {path.parent.name.removeprefix("sub-"): path for path in sorted(base.glob(f"sub-*/preprocessed_eeg_{part}.npy"))}
+    paths = {
+        path.parent.name.removeprefix("sub-"): path for path in sorted(base.glob(f"sub-*/preprocessed_eeg_{part}.npy"))
+    }
     wanted = None if subjects is None else [str(s).removeprefix("things-eeg2/").zfill(2) for s in subjects]
     missing = [s for s in wanted or [] if s not in paths]
     if missing or not paths:
@@ -143,7 +151,9 @@ def load_epochs(
     first = parts[0]
     for other in parts[1:]:
         if other.ch_names != first.ch_names or not np.allclose(other.times_s, first.times_s):
-            raise ObjectFileError(f"{base}: {other.subject[0]} and {first.subject[0]} differ in channels or times; load them one by one")
+            raise ObjectFileError(
+                f"{base}: {other.subject[0]} and {first.subject[0]} differ in channels or times; load them one by one"
+            )
     return ThingsEpochs(
         *(np.concatenate([getattr(p, name) for p in parts]) for name in ("x", "image", "repetition", "subject")),
         first.ch_names,
@@ -155,7 +165,11 @@ def _of_file(path: Path, subject: str, repetitions: int | None) -> ThingsEpochs:
     told = read_object_npy(path)
     if missing := [key for key in ("preprocessed_eeg_data", "ch_names", "times") if key not in told]:
         raise ObjectFileError(f"{path}: has no {missing[0]!r}; found {', '.join(told)}")
-    data, names, times = told["preprocessed_eeg_data"], tuple(map(str, told["ch_names"])), np.asarray(told["times"], dtype=np.float64)
+    data, names, times = (
+        told["preprocessed_eeg_data"],
+        tuple(map(str, told["ch_names"])),
+        np.asarray(told["times"], dtype=np.float64),
+    )
     if data.ndim != 4 or data.shape[2:] != (len(names), len(times)):
         raise ObjectFileError(
             f"{path}: expected (images, presentations, {len(names)} channels, {len(times)} times), found {data.shape}"

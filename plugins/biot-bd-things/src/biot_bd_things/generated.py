@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-ELECTRODES = ("Pz", "P3", "P7", "O1", "Oz", "O2", "P4", "P8", "P1", "P5", "PO7", "PO3", "POz", "PO4", "PO8", "P6", "P2")
+from biot_bd_things.montage import THINGS_17
+
+ELECTRODES = THINGS_17.ch_names
 """The 17 channels of the published preprocessed epochs."""
 N_FACTORS = 6
 """Numbers that an image is drawn from: place (2), size, colour (3)."""
@@ -110,7 +112,12 @@ def draw(factors: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def _recording(
-    factors: NDArray[np.float64], mixing: NDArray[np.float64], n_repetitions: int, sfreq: float, noise_uv: float, rng: np.random.Generator
+    factors: NDArray[np.float64],
+    mixing: NDArray[np.float64],
+    n_repetitions: int,
+    sfreq: float,
+    noise_uv: float,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     order = rng.permutation(np.repeat(np.arange(len(factors)), n_repetitions))
     # One onset in 20 is a target trial.
@@ -121,9 +128,7 @@ def _recording(
     n_samples = (len(numbers) + 2) * spacing
     samples = noise_uv * rng.normal(0, 1, (len(mixing), n_samples))
     times_s = np.arange(4 * gap) / sfreq
-    courses = np.stack(
-        [np.exp(-0.5 * ((times_s - 0.12 - 0.08 * k) / 0.04) ** 2) for k in range(factors.shape[1])]
-    )
+    courses = np.stack([np.exp(-0.5 * ((times_s - 0.12 - 0.08 * k) / 0.04) ** 2) for k in range(factors.shape[1])])
     stim = np.zeros(n_samples)
     for position, number in enumerate(numbers):
         start = (position + 1) * spacing

@@ -152,7 +152,7 @@ def _skip_header(file: BufferedReader) -> None:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
-    if dtype != object or shape != ():
+    if dtype.kind != "O" or shape != ():
         raise ObjectFileError(f"holds an array {shape} of {dtype}, expected one dictionary")
 
 
@@ -168,7 +168,9 @@ class _Reader:
     def run(self, file: Any) -> Any:
         for step, (opcode, given, _) in enumerate(pickletools.genops(file)):
             if step > MOST_STEPS:
-                raise ObjectFileError(f"takes more than {MOST_STEPS:,} steps to read; expected one dictionary of arrays")
+                raise ObjectFileError(
+                    f"takes more than {MOST_STEPS:,} steps to read; expected one dictionary of arrays"
+                )
             if opcode.name == "STOP":
                 break
             self._step(opcode.name, given)
@@ -302,7 +304,9 @@ class _Reader:
         if isinstance(value, _Making):
             return value.made
         if isinstance(value, (_Name, _Span)):
-            raise ObjectFileError(f"its pickle keeps {getattr(value, 'text', 'bytes')} as a value; expected arrays, numbers and texts")
+            raise ObjectFileError(
+                f"its pickle keeps {getattr(value, 'text', 'bytes')} as a value; expected arrays, numbers and texts"
+            )
         return value
 
     def _list(self) -> list[Any]:
@@ -345,4 +349,3 @@ _ACTS: dict[str, Callable[[_Reader, Any], None]] = {
     "REDUCE": _Reader.reduce,
     "BUILD": _Reader.build,
 }
-

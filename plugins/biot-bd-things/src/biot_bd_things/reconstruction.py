@@ -46,7 +46,7 @@ class ImageReconstruction:
 
     @property
     def skill(self) -> float:
-        """1 - error / error of the mean image; 0 where the EEG adds nothing, negative where it harms."""
+        """1 - error / error of the mean image; 0 where the EEG adds nothing, negative: it harms."""
         return float(1 - self.error.mean() / self.error_of_mean.mean())
 
     @property
@@ -112,7 +112,9 @@ def reconstruct(auto: ImageAutoencoder, eeg: ArrayLike, shown: ArrayLike) -> Ima
     )
 
 
-def reconstruction_sheet(made: ImageReconstruction, *, n: int = 10, generated: bool = False, width_px: int = 900) -> Figure:
+def reconstruction_sheet(
+    made: ImageReconstruction, *, n: int = 10, generated: bool = False, width_px: int = 900
+) -> Figure:
     """Draw images as shown, made of their own embedding, and made of EEG.
 
     The windows are spread evenly over all of them, from the smallest error to the largest, so that
@@ -149,12 +151,17 @@ def reconstruction_sheet(made: ImageReconstruction, *, n: int = 10, generated: b
     rows = {"shown": made.shown, "made of the image": made.from_image, "made of the EEG": made.from_eeg}
     numbers = (
         f"skill over the mean image {made.skill:+.2f} (of the image itself {made.best_possible:+.2f}), "
-        f"over the EEG of other windows {made.told_apart:+.2f}; {len(made.error)} windows"
+        f"over the EEG of other windows {made.told_apart:+.2f}"
     )
     title = ("Generated images and EEG: no result. " if generated else "") + "Images made of EEG"
     cell_in = width_px / 100 / (len(chosen) + 2)
-    figure = Figure(figsize=(width_px / 100, cell_in * len(rows) + 0.9), dpi=100)
-    figure.suptitle(f"{title}\n{numbers}; columns from the smallest to the largest error", fontsize=10, x=0.01, ha="left")
+    figure = Figure(figsize=(width_px / 100, cell_in * len(rows) + 1.1), dpi=100)
+    figure.suptitle(
+        f"{title}\n{numbers}\n{len(made.error)} windows, columns from the smallest to the largest error",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+    )
     axes = figure.subplots(len(rows), len(chosen), squeeze=False)
     for (name, images), line in zip(rows.items(), axes, strict=True):
         for axis, k in zip(line, chosen, strict=True):
@@ -163,6 +170,8 @@ def reconstruction_sheet(made: ImageReconstruction, *, n: int = 10, generated: b
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     for axis, k in zip(axes[-1], chosen, strict=True):
         axis.set_xlabel(f"{made.error[k]:.3f}", fontsize=8)
-    figure.subplots_adjust(left=0.16, right=0.99, bottom=0.1, top=1 - 0.6 / figure.get_figheight())
-    figure.set_label(f"{title}: {len(chosen)} windows, each with the image shown, made of its embedding and made of the EEG; {numbers}.")
+    figure.subplots_adjust(left=0.16, right=0.99, bottom=0.1, top=1 - 0.8 / figure.get_figheight())
+    figure.set_label(
+        f"{title}: {len(chosen)} windows, each with the image shown, made of its embedding and made of the EEG; {numbers}; {len(made.error)} windows in all."
+    )
     return figure

@@ -29,7 +29,7 @@ _NEEDED = ("raw_eeg_data", "ch_names", "ch_types", "sfreq")
 
 
 def _raw_folder(root: Path) -> Path:
-    """Return the folder of the subjects: ``raw_data`` (also inside ``eeg_dataset``), or the folder itself."""
+    """Return the folder of the subjects: one of the usual names below ``root``, or ``root``."""
     for name in ("eeg_dataset/raw_data", "raw_data", "Raw_data"):
         if (root / name).is_dir():
             return root / name
@@ -81,9 +81,9 @@ def load_things_eeg2(
     Returns
     -------
     BaseConcatDataset of RawDataset
-        In volts, mapped from the files and read when asked for.  An annotation ``image/training/12``
-        a presentation (0.1 s long; the number counts from 1, as in the files), ``target`` where the
-        subject had to press a button.  No seizures.  ``description``: ``subject``
+        In volts, mapped from the files and read when asked for.  Each presentation is an annotation
+        ``image/training/12`` (0.1 s long; the number counts from 1, as in the files), or ``target``
+        where the subject had to press a button.  No seizures.  ``description``: ``subject``
         (``things-eeg2/01``), ``session``, ``run`` (the part), ``recording``.
 
     Raises
@@ -114,7 +114,9 @@ def load_things_eeg2(
     for what, position in (("subject", 0), ("session", 1)):
         missing = sorted((wanted[what] or set()) - {key[position] for key in found})
         if missing:
-            raise FileNotFoundError(f"{root}: no recording of {what} {missing[0]}; there are {sorted({k[position] for k in found})}")
+            raise FileNotFoundError(
+                f"{root}: no recording of {what} {missing[0]}; there are {sorted({k[position] for k in found})}"
+            )
     kept = {
         key: path
         for key, path in found.items()
@@ -129,10 +131,16 @@ def load_things_eeg2(
             raw = open_things_raw(path, part)
         except (ObjectFileError, RecordingError) as error:
             if on_error == "raise":
-                raise RecordingError(str(error)) from error
+                raise RecordingError("unreadable", str(error)) from error
             outcomes.append((name, "unreadable", str(error)))
             continue
-        description = {"subject": f"things-eeg2/{subject}", "session": session, "run": part, "recording": name, "path": str(path)}
+        description = {
+            "subject": f"things-eeg2/{subject}",
+            "session": session,
+            "run": part,
+            "recording": name,
+            "path": str(path),
+        }
         recordings.append(RawDataset(raw, description))
         outcomes.append((name, "loaded", ""))
     frame = pd.DataFrame(outcomes, columns=["recording", "outcome", "detail"])
@@ -147,7 +155,7 @@ def _numbers(given: Iterable[str | int] | None) -> set[str] | None:
 
 
 class _Samples:
-    """Rows of ``raw_eeg_data`` of a file; a copy, also one in another process, maps the file anew."""
+    """Rows of ``raw_eeg_data`` of a file; a copy, also in another process, maps the file anew."""
 
     def __init__(self, path: Path, rows: list[int]) -> None:
         self.path, self.rows = path, rows
@@ -206,27 +214,34 @@ def open_things_raw(path: str | os.PathLike[str], part: str) -> mne.io.BaseRaw:
     path = Path(path)
     told = read_object_npy(path)
     if missing := [key for key in _NEEDED if key not in told]:
-        raise RecordingError(f"{path}: has no {missing[0]!r}; found {', '.join(told)}")
+        raise RecordingError("unreadable", f"{path}: has no {missing[0]!r}; found {', '.join(told)}")
     samples, names, types = told["raw_eeg_data"], list(told["ch_names"]), list(told["ch_types"])
     if np.ndim(samples) != 2 or not len(names) == len(types) == len(samples) or types.count("stim") != 1:
         raise RecordingError(
+            "unreadable",
             f"{path}: expected one row a channel and one channel of the type 'stim', found the shape {np.shape(samples)}, "
-            f"{len(names)} names and the types {sorted(set(types))}"
+            f"{len(names)} names and the types {sorted(set(types))}",
         )
     sfreq = float(told["sfreq"])
     if not sfreq > 0:
-        raise RecordingError(f"{path}: sfreq is {sfreq:g}; expected Hz > 0")
+        raise RecordingError("unreadable", f"{path}: sfreq is {sfreq:g}; expected Hz > 0")
     eeg = [k for k, kind in enumerate(types) if kind != "stim"]
     middle = float(np.median(np.abs(samples[eeg, : int(10 * sfreq)])))
     if not middle < FASTEST_V:
-        raise RecordingError(f"{path}: the median magnitude of its first 10 s is {middle:g}; expected volts, so below {FASTEST_V:g}")
+        raise RecordingError(
+            "unreadable",
+            f"{path}: the median magnitude of its first 10 s is {middle:g}; expected volts, so below {FASTEST_V:g}",
+        )
     stim = np.asarray(samples[types.index("stim")])
     info = mne.create_info([names[k] for k in eeg], sfreq, [types[k] for k in eeg])
     raw = MappedRaw(info, path, eeg, samples.shape[1])
     at = np.flatnonzero((stim != 0) & (np.concatenate([[0], stim[:-1]]) != stim))
     numbers = stim[at]
     if ((numbers % 1 != 0) | (numbers < 0)).any():
-        raise RecordingError(f"{path}: the stimulus channel holds {numbers[(numbers % 1 != 0) | (numbers < 0)][0]:g}; expected numbers of images")
+        raise RecordingError(
+            "unreadable",
+            f"{path}: the stimulus channel holds {numbers[(numbers % 1 != 0) | (numbers < 0)][0]:g}; expected numbers of images",
+        )
     texts = ["target" if number == TARGET else f"image/{part}/{int(number)}" for number in numbers]
     raw.set_annotations(mne.Annotations(at / sfreq, np.full(len(at), SHOWN_S), texts))
     return raw

@@ -45,7 +45,7 @@ def ranks(eeg: ArrayLike, gallery: ArrayLike, shown: ArrayLike) -> NDArray[np.in
     x, images, right = np.asarray(eeg, dtype=np.float64), np.asarray(gallery, dtype=np.float64), np.asarray(shown)
     if x.ndim != 2 or images.ndim != 2 or x.shape[1] != images.shape[1] or right.shape != (len(x),):
         raise ValueError(f"expected (n, f), (n_images, f) and (n,); found {x.shape}, {images.shape} and {right.shape}")
-    if right.size and not (0 <= right.min() and right.max() < len(images)):
+    if right.size and (right.min() < 0 or right.max() >= len(images)):
         raise ValueError(f"shown: expected numbers from 0 to {len(images) - 1}, found {right.min()} to {right.max()}")
     cosines = _unit(x) @ _unit(images).T
     own = cosines[np.arange(len(x)), right]
@@ -56,7 +56,9 @@ def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return x / np.linalg.norm(x, axis=1, keepdims=True).clip(min=1e-12)
 
 
-def retrieval(eeg: ArrayLike, gallery: ArrayLike, shown: ArrayLike, subjects: ArrayLike, *, top: tuple[int, ...] = (1, 5)) -> pd.DataFrame:
+def retrieval(
+    eeg: ArrayLike, gallery: ArrayLike, shown: ArrayLike, subjects: ArrayLike, *, top: tuple[int, ...] = (1, 5)
+) -> pd.DataFrame:
     """Return how often the right image is among the first, by subject and in all.
 
     Parameters
@@ -99,6 +101,10 @@ def retrieval(eeg: ArrayLike, gallery: ArrayLike, shown: ArrayLike, subjects: Ar
         row: dict[str, Any] = {"subject": name, "n": len(places)}
         for k in top:
             hits, chance = int((places <= k).sum()), min(1.0, k / n_images)
-            row |= {f"top{k}": hits / len(places), f"chance{k}": chance, f"p{k}": float(binomtest(hits, len(places), chance, "greater").pvalue)}
+            row |= {
+                f"top{k}": hits / len(places),
+                f"chance{k}": chance,
+                f"p{k}": float(binomtest(hits, len(places), chance, "greater").pvalue),
+            }
         rows.append(row | {"median_rank": float(np.median(places))})
     return pd.DataFrame(rows)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,9 @@ class ShownImages:
     ----------
     before_s : float
         How long before the onset a window begins, in seconds.
+    n_images : int, optional
+        How many images there are, each a class; None: as many as the highest number of the
+        recordings, which ``prepare`` finds.
 
     Raises
     ------
@@ -45,7 +48,18 @@ class ShownImages:
     """
 
     before_s: float = 0.2
+    n_images: int | None = None
     needs_annotations: ClassVar[bool] = True
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """A name for each image: its number as in the files, from 1."""
+        return tuple(f"image {number}" for number in range(1, (self.n_images or 0) + 1))
+
+    def for_descriptions(self, descriptions: Iterable[str]) -> ShownImages:
+        """Return the rule for the images that annotations of recordings name."""
+        numbers = [int(match[2]) for text in descriptions if (match := _TEXT.fullmatch(str(text)))]
+        return self if self.n_images is not None or not numbers else replace(self, n_images=max(numbers))
 
     def __call__(
         self,
@@ -69,5 +83,9 @@ class ShownImages:
                 rows.append((start, length, int(match[2]) - 1, match[1], 0.0))
         table = pd.DataFrame(rows, columns=["start_sample", "n_samples", "label", "kind", "seizure_fraction"])
         if len(parts := sorted(set(table["kind"]))) > 1:
-            raise ValueError(f"annotations of {' and '.join(parts)} images in one recording: their numbers mean different images")
-        return table.astype({"start_sample": np.int64, "n_samples": np.int64, "label": np.int64, "seizure_fraction": np.float64})
+            raise ValueError(
+                f"annotations of {' and '.join(parts)} images in one recording: their numbers mean different images"
+            )
+        return table.astype(
+            {"start_sample": np.int64, "n_samples": np.int64, "label": np.int64, "seizure_fraction": np.float64}
+        )
