@@ -15,12 +15,14 @@ APART_S = 1.0
 """Loud stretches that are nearer to one another are one."""
 LONGEST_S = 2.0
 """A loud stretch that is longer is no burst: movements end, seizures last."""
-RHYTHMIC = 0.5
-"""Agreement with itself from which on a stretch is a rhythm."""
+RHYTHMIC = 0.15
+"""Agreement with itself from which on a stretch is a rhythm: single pops and movements stay below
+0.05, two seconds of spikes and waves above 0.19."""
 _CONTEXT_S = 0.5
 _FEWEST_PIECES = 20
 _LEAST_SPREAD = 0.1  # of log10 amplitudes; real EEG has more
 _LEAST_RATIO = 4.0
+_EDGE_RATIO = 2.0  # what stands beside a loud piece and is as loud belongs to it
 _MAD = 1.4826
 
 
@@ -97,11 +99,19 @@ def find_loud_stretches(x: NDArray[Any], sfreq: float, z: float, least: float | 
         logs = np.log10(np.maximum(height, 1e-3 * usual) / usual)
         scores = logs / max(_MAD * float(np.median(np.abs(logs))), _LEAST_SPREAD)
         loud = (scores > z) & (height > _LEAST_RATIO * usual) if least is None else height > least
-        for a, b in _runs(np.flatnonzero(loud), round(APART_S / PIECE_S)):
+        for a, b in _runs(_grown(loud, height > _EDGE_RATIO * usual), round(APART_S / PIECE_S)):
             start, stop = a * n, (b + 1) * n
             why = _why_kept(signal, start, stop, n_pieces * n, sfreq)
             found.append(LoudStretch(channel, start, stop, float(scores[a : b + 1].max()), why))
     return found
+
+
+def _grown(loud: NDArray[np.bool_], edge: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the pieces of ``loud`` and those of ``edge`` that hang together with one."""
+    either = loud | edge
+    starts = np.flatnonzero(np.diff(np.concatenate([[False], either, [False]]).astype(np.int8)))
+    kept = [np.arange(a, b) for a, b in starts.reshape(-1, 2) if loud[a:b].any()]
+    return np.concatenate(kept) if kept else np.zeros(0, np.int64)
 
 
 def _runs(pieces: NDArray[np.int64], apart: int) -> list[tuple[int, int]]:
