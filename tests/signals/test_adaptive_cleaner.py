@@ -185,7 +185,7 @@ def test_interpolation_is_that_of_mne_and_only_where_it_is_wanted(faulty):
     assert few.interpolated == ()
     assert "too few" in few.remarks[0]
     bipolar = SignalInfo(("Fp1-F7", "F7-T7"), SFREQ, 2560, "uV")
-    with pytest.raises(ValueError, match="interpolate=True needs referential channels .* Fp1-F7, F7-T7"):
+    with pytest.raises(ValueError, match=r"interpolate=True needs referential channels .* Fp1-F7, F7-T7"):
         AdaptiveCleaner(interpolate=True).output_info(bipolar)
 
 
