@@ -23,7 +23,7 @@ FINETUNE = tuple(
     "full linear-probe gradual two-stage lora layer-decay discriminative warm-up cosine no-decay label-smoothing mixup ema".split()
 )
 PROTOCOLS = ("biot-paper", "biot-code", "cbramod", "ours")
-SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code")
+SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code", "tusz-official")
 ON_MISSING = ("raise", "drop", "interpolate")
 THRESHOLDS = ("balanced-accuracy", "matched-prevalence")
 DETECTOR_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8", "int8-bf16")

@@ -15,12 +15,14 @@ from biot_bd.json_values import check_values, naming
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
+from biot_bd.windows.labels import CLASSES, target_columns
 from biot_bd.windows.same_recordings import told_apart
 from biot_bd.windows.store import (
     MANIFEST,
     TABLE_JSON,
     Recording,
     advise,
+    annotations_digest,
     map_key,
     open_map,
     read_array,
@@ -41,6 +43,8 @@ class TableFacts(TypedDict):
     n_times: int
     version: NotRequired[int]
     signals: NotRequired[list[list[str]]]
+    classes: NotRequired[list[str]]
+    annotations: NotRequired[str]
 
 
 class Manifest(TypedDict):
@@ -86,6 +90,7 @@ class StoreTable:
         with naming(self.store / MANIFEST):
             check_values(manifest, Manifest)
             self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
+            self.annotations = annotations_digest(manifest["recordings"])
             for one in self.recordings:
                 if not len(one.steps_uv) == len(one.present) == len(manifest["ch_names"]):
                     raise ValueError(f"recording {one.recording}: steps_uv and present must be one a channel")
@@ -113,6 +118,16 @@ class StoreTable:
                 f"{folder}: {TABLE} and {PERCENTILES} do not belong together; delete the folder and prepare again"
             )
         self._check_rows()
+        self.classes: tuple[str, ...] = self._classes(table)
+        self.targets = target_columns(self.frame, len(self.classes))
+
+    def _classes(self, table: dict[str, Any]) -> tuple[str, ...]:
+        """Return the names of the classes; labels of a rule that names none have their number."""
+        highest = int(self.frame["label"].max()) if len(self.frame) else 0
+        classes = tuple(table.get("classes", CLASSES))
+        if "classes" in table and highest >= len(classes):
+            raise ValueError(f"column label: {highest}, and there are {len(classes)} classes")
+        return (*classes, *(f"label {k}" for k in range(len(classes), highest + 1)))
 
     def _check_rows(self) -> None:
         """Raise where a window lies outside of its recording, or is no window at all."""
@@ -160,7 +175,13 @@ def open_table(folder: str | os.PathLike[str]) -> StoreTable:
     path = Path(folder).resolve()
     # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is
     # not read twice.
-    return _open_table(os.fspath(path), _descriptions(path)[1]["fingerprint"])
+    manifest, facts = _descriptions(path)
+    table = _open_table(os.fspath(path), facts["fingerprint"])
+    if table.annotations != annotations_digest(manifest["recordings"]):  # kept apart from the table's fingerprint
+        _open_table.cache_clear()
+        open_source.cache_clear()
+        table = _open_table(os.fspath(path), facts["fingerprint"])
+    return table
 
 
 def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -179,6 +200,8 @@ def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         signals = table["signals"]
     if signals != [[entry.get("recording"), entry.get("fingerprint")] for entry in manifest["recordings"]]:
         raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
+    if table.get("annotations", own := annotations_digest(manifest["recordings"])) != own:
+        raise ValueError(f"{folder}: these windows were made of annotations that have changed; call relabel again")
     return manifest, table
 
 
@@ -194,6 +217,11 @@ class Source:
     def __init__(self, tables: tuple[StoreTable, ...]) -> None:
         first = tables[0]
         for other in tables[1:]:
+            if other.classes != first.classes or bool(other.targets) != bool(first.targets):
+                raise ValueError(
+                    f"cannot join windows of {first.folder} and {other.folder}: their classes are {_told_classes(first)} "
+                    f"and {_told_classes(other)}; give both one label rule with relabel, then join"
+                )
             for what in ("ch_names", "sfreq", "n_times", "label_rule"):
                 if getattr(other, what) != getattr(first, what):
                     raise ValueError(
@@ -217,6 +245,8 @@ class Source:
             self.frame[OFFSET].eq(True).to_numpy() if OFFSET in self.frame else np.zeros(len(self.start), bool)
         )
         self.labels = self.frame["label"].to_numpy(np.int64)
+        self.classes = first.classes
+        self.targets = self.frame[first.targets].to_numpy(np.float64) if first.targets else None
         self.subjects = self.frame["subject"].to_numpy(object)
         self.recordings: list[Recording] = []  # as ``recording_of`` counts them
         self._files: list[tuple[Any, ...]] = []
@@ -292,6 +322,10 @@ class Source:
             self.info.n_times,
             q,
         )
+
+
+def _told_classes(table: StoreTable) -> str:
+    return ", ".join(table.classes) + (" with shares of votes" if table.targets else "")
 
 
 def _renamed(frame: pd.DataFrame, table: StoreTable, recordings: list[Recording]) -> pd.DataFrame:

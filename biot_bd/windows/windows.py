@@ -23,12 +23,28 @@ from biot_bd.runs import to_jsonable, write_json
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.windows.gather import BLOCK, blocks
-from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
+from biot_bd.windows.labels import (
+    CLASSES,
+    LabelRule,
+    check_resample,
+    make_label_rule,
+    needs_annotations,
+    rule_times,
+    settled_rule,
+)
 from biot_bd.windows.same_recordings import check_names_apart, check_recordings_apart, shared_subjects
-from biot_bd.windows.store import TABLE_JSON, TABLES, Recording
-from biot_bd.windows.store_versions import STORE_VERSION
+from biot_bd.windows.store import TABLE_JSON, TABLES, Recording, annotations_digest
+from biot_bd.windows.store_versions import version_for
 from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
-from biot_bd.windows.window_table import CACHED_PERCENTILE, TableSettings, build_table, warn_of, write_table
+from biot_bd.windows.window_table import (
+    CACHED_PERCENTILE,
+    TableSettings,
+    build_table,
+    descriptions_of,
+    is_newer,
+    warn_of,
+    write_table,
+)
 
 METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "label"]
 _selected = threading.local()  # what scikit-learn selected last in this thread, and from which windows
@@ -54,7 +70,12 @@ class Windows:
         ``(n_windows, n_chans, n_times)``; ``ndim`` is 3, ``dtype`` float32, ``len()`` the number of
         windows.
     y : ndarray of int64, shape (n_windows,)
-        Labels: 0 background, 1 seizure.
+        Labels: 0 background, 1 seizure, or places in ``classes``.
+    classes : tuple of str
+        Names of the classes by label number; ``("background", "seizure")`` unless the label rule
+        has others.
+    targets : ndarray of float64, shape (n_windows, n_classes), or None
+        Shares of votes by class, whose rows sum to 1; None where the label rule gives none.
     groups : ndarray of object, shape (n_windows,)
         The subject of each window, a text such as ``"chb-mit/01"``.
     metadata : pandas.DataFrame
@@ -303,7 +324,7 @@ class Windows:
         """
         if not self._is_all():
             raise ValueError("relabel works on all windows of a store; select afterwards, e.g. relabel(...).query(...)")
-        rule = make_label_rule(labels)
+        rule = settled_rule(make_label_rule(labels), descriptions_of(self.entries))
         windows = Windows.concat([Windows.open(_relabelled(t, rule, window_s, stride_s)) for t in self.tables])
         for step in self._steps:
             windows = windows.map(step)
@@ -340,6 +361,16 @@ class Windows:
     def y(self) -> NDArray[np.int64]:
         """Labels, int64 ``(n_windows,)``."""
         return self._source.labels[self._rows]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by label number."""
+        return self._source.classes
+
+    @property
+    def targets(self) -> NDArray[np.float64] | None:
+        """Shares of votes by class, float64 ``(n_windows, n_classes)``; None without votes."""
+        return None if self._source.targets is None else self._source.targets[self._rows]
 
     @property
     def groups(self) -> NDArray[np.object_]:
@@ -478,19 +509,18 @@ class Windows:
         -------
         pandas.DataFrame
             Index ``subject``; columns ``n_recordings``, ``n_windows``, ``n_seizure_windows``,
-            ``n_absent_channels`` (windows' channels that are absent).
+            ``n_absent_channels`` (windows' channels that are absent).  With other classes than
+            background and seizure there is ``n_<class>_windows`` for each of them instead.
         """
         frame = self._source.frame.iloc[self._rows]
         absent = (~self._source.present(self._rows)).sum(axis=1)
-        return (
-            frame.assign(seizure=(frame["label"] > 0).astype(int), absent=absent)
-            .groupby("subject")
-            .agg(
-                n_recordings=("recording", "nunique"),
-                n_windows=("label", "size"),
-                n_seizure_windows=("seizure", "sum"),
-                n_absent_channels=("absent", "sum"),
-            )
+        counted = range(1, 2) if self.classes == CLASSES else range(len(self.classes))
+        of_class = {f"n_{self.classes[k]}_windows": (frame["label"] == k).astype(int) for k in counted}
+        rows = frame[["subject", "recording", "label"]].assign(n_absent_channels=absent, **of_class)
+        return rows.groupby("subject").agg(
+            n_recordings=("recording", "nunique"),
+            n_windows=("label", "size"),
+            **{name: (name, "sum") for name in (*of_class, "n_absent_channels")},
         )
 
     # ---- reading ----
@@ -672,13 +702,18 @@ class Windows:
         return _reopened, (self._source.key, None if self._is_all() else self._rows, self._steps)
 
     def __repr__(self) -> str:
-        n_seizure = int((self.y > 0).sum())
+        counts = np.bincount(self.y, minlength=len(self.classes))
+        shown = (
+            f"{counts[1]:,} with seizure ({counts[1] / max(len(self), 1):.2%})"
+            if self.classes == CLASSES
+            else ", ".join(f"{n:,} {name}" for name, n in zip(self.classes, counts, strict=True))
+        )
         info = self.info
         lines = [
             f"<Windows: {len(self):,} of {info.n_chans} channels x {info.n_times} samples"
             + (f" at {info.sfreq:g} Hz" if info.sfreq else "")
             + f", {'uV' if info.unit else 'scaled'}",
-            f"  {n_seizure:,} with seizure ({n_seizure / max(len(self), 1):.2%}), {len(set(self.groups))} subjects, label rule {self.label_rule}",
+            f"  {shown}, {len(set(self.groups))} subjects, label rule {self.label_rule}",
             f"  {', '.join(os.fspath(t.folder) for t in self._source.tables)}"
             + (" (generated data)" if self.generated else ""),
         ]
@@ -733,12 +768,14 @@ def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stri
         frame, percentiles, notes = build_table(table.store, table.recordings, table.ch_names, settings)
         signals = [[r.recording, r.fingerprint] for r in table.recordings]
         own = {
-            "version": STORE_VERSION,
+            "version": version_for(newer=is_newer(settings, frame)),
             **settings.as_dict(),
             "fingerprint": fingerprint,
             "signals": signals,
             "notes": notes,
         }
+        if needs_annotations(rule):
+            own["annotations"] = annotations_digest(r.as_dict() for r in table.recordings)
         try:
             write_table(folder, frame, percentiles)
             write_json(folder / TABLE_JSON, own)
