@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,9 @@ class LoudStretch:
         return not self.kept_because
 
 
-def find_loud_stretches(x: NDArray[Any], sfreq: float, z: float, least: float | None = None) -> list[LoudStretch]:
+def find_loud_stretches(
+    signals: Sequence[NDArray[Any]], sfreq: float, z: float, least: float | None = None
+) -> list[LoudStretch]:
     """Find stretches that are far louder than a channel usually is, and judge which are bursts.
 
     A burst is over within 2 s, lies inside what is given (of one that is cut nobody knows how long
@@ -62,15 +65,15 @@ def find_loud_stretches(x: NDArray[Any], sfreq: float, z: float, least: float | 
 
     Parameters
     ----------
-    x : ndarray, shape (n_chans, n_times)
-        Signals, all finite.
+    signals : sequence of ndarray, shape (n_times,)
+        One a channel, all finite and of one length.
     sfreq : float
         Their rate in Hz.
     z : float
         Robust z-score of the log peak-to-peak amplitude of pieces of 0.25 s from which on one is
         loud; it must also be four times the median.
     least : float, optional
-        A peak-to-peak amplitude instead, in the unit of ``x``, which others found.
+        A peak-to-peak amplitude instead, in their unit, which others found.
 
     Returns
     -------
@@ -86,23 +89,24 @@ def find_loud_stretches(x: NDArray[Any], sfreq: float, z: float, least: float | 
     [(1984, 2112, True)]
     """
     n = max(1, round(PIECE_S * sfreq))
-    n_pieces = x.shape[-1] // n
+    n_pieces = len(signals[0]) // n if len(signals) else 0
     if n_pieces < _FEWEST_PIECES:
         return []
+    pieces = [signal[: n_pieces * n].reshape(n_pieces, n) for signal in signals]
+    heights = np.array([piece.max(axis=1) - piece.min(axis=1) for piece in pieces], dtype=np.float64)
+    usual = np.maximum(np.median(heights, axis=1, keepdims=True), np.finfo(float).tiny)
+    logs = np.log10(np.maximum(heights / usual, 1e-3))
+    scores = logs / np.maximum(_MAD * np.median(np.abs(logs), axis=1, keepdims=True), _LEAST_SPREAD)
+    loud = (scores > z) & (heights > _LEAST_RATIO * usual) if least is None else heights > least
+    loud &= usual > np.finfo(float).tiny  # beside a channel that is flat half of the time all is loud
+    edge = heights > _EDGE_RATIO * usual
     found = []
-    for channel, signal in enumerate(x):
-        pieces = signal[: n_pieces * n].reshape(n_pieces, n)
-        height = np.asarray(pieces.max(axis=1) - pieces.min(axis=1), np.float64)
-        usual = float(np.median(height))
-        if usual <= 0:
-            continue
-        logs = np.log10(np.maximum(height, 1e-3 * usual) / usual)
-        scores = logs / max(_MAD * float(np.median(np.abs(logs))), _LEAST_SPREAD)
-        loud = (scores > z) & (height > _LEAST_RATIO * usual) if least is None else height > least
-        for a, b in _runs(_grown(loud, height > _EDGE_RATIO * usual), round(APART_S / PIECE_S)):
+    for channel in np.flatnonzero(loud.any(axis=1)).tolist():
+        signal = signals[channel]
+        for a, b in _runs(_grown(loud[channel], edge[channel]), round(APART_S / PIECE_S)):
             start, stop = a * n, (b + 1) * n
             why = _why_kept(signal, start, stop, n_pieces * n, sfreq)
-            found.append(LoudStretch(channel, start, stop, float(scores[a : b + 1].max()), why))
+            found.append(LoudStretch(channel, start, stop, float(scores[channel, a : b + 1].max()), why))
     return found
 
 
