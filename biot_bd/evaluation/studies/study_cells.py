@@ -23,11 +23,10 @@ from biot_bd.evaluation.studies.study_costs import measured
 from biot_bd.evaluation.studies.study_pipelines import choose_store, has_weights, pipeline_of
 from biot_bd.evaluation.studies.study_plan import CONSTANT, StudyCell, StudyCohort, StudyModel, StudyPlan
 from biot_bd.evaluation.study_identity import describe
-from biot_bd.exceptions import ContaminationError, ContractError, RunFolderError, UnknownNameError
+from biot_bd.exceptions import ContaminationError, ContractError, RunFolderError
 from biot_bd.json_values import check_values, naming
 from biot_bd.probes.slots import SlotReport, check_slots
 from biot_bd.runs import make_folder, read_json, to_jsonable, write_json
-from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.windows import Windows, prepare
 
 FINISHED, FAILED, REFUSED, MISSING = "finished", "failed", "refused", "missing"
@@ -172,7 +171,7 @@ def run_cell(plan: StudyPlan, folder: Path, cell: StudyCell, stores: Sequence[Wi
             record["state"] = FINISHED
         except (ContractError, ContaminationError) as error:
             record["state"], record["reason"] = REFUSED, str(error)
-        except Exception as error:  # noqa: BLE001  # the other cells go on; the table shows it
+        except Exception as error:  # the other cells go on; the table shows it
             record["reason"] = f"{type(error).__name__}: {error}"
             details = {"traceback": traceback.format_exc().splitlines()[-30:]}
     record["wall_s"], record["peak_memory_bytes"] = cost["wall_s"], cost["peak_memory_bytes"]
@@ -191,7 +190,11 @@ def settings_of(plan: StudyPlan, cell: StudyCell) -> Cells:
         return found | {"training": describe(plan.training)}
     model = {"module": row.model.module, "params": describe(row.model.params), "strategy": row.strategy}
     own = plan.embedding if row.kind == "frozen" else plan.training
-    return found | {"model": model, "pretrained": row.model.pretrained if has_weights(row) else None, "own": describe(own)}
+    return found | {
+        "model": model,
+        "pretrained": row.model.pretrained if has_weights(row) else None,
+        "own": describe(own),
+    }
 
 
 def _compute(
@@ -214,7 +217,9 @@ def _compute(
         record["slots"] = slot_facts(check_slots(opened, windows, n_windows=SLOT_WINDOWS, name=row.name))
     if row.kind == "frozen":
         record["embedding"] = _embed(pipeline, windows)
-    given = {"cv": plan.cv, "validation_fraction": plan.validation_fraction} if folds is None else {"splits_from": folds}
+    given = (
+        {"cv": plan.cv, "validation_fraction": plan.validation_fraction} if folds is None else {"splits_from": folds}
+    )
     result = cross_validate(
         pipeline,
         windows,
@@ -298,8 +303,11 @@ def slot_text(facts: Mapping[str, Any] | None) -> str:
     if facts is None:
         return "no channels"
     text = f"{facts['right']} of {facts['n_slots']}" + (f", {facts['absent']} absent" if facts["absent"] else "")
-    return text if not facts["problems"] else f"{text}; wrong: {facts['problems'][0]}" + (
-        f" (and {len(facts['problems']) - 1} more)" if len(facts["problems"]) > 1 else ""
+    return (
+        text
+        if not facts["problems"]
+        else f"{text}; wrong: {facts['problems'][0]}"
+        + (f" (and {len(facts['problems']) - 1} more)" if len(facts["problems"]) > 1 else "")
     )
 
 
@@ -307,5 +315,3 @@ def forget_cell(folder: Path, cell: StudyCell) -> None:
     """Delete the run and the record of a cell, so that it is computed anew."""
     shutil.rmtree(folder / cell.place, ignore_errors=True)
     record_path(folder, cell).unlink(missing_ok=True)
-
-

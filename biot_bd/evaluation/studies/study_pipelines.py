@@ -1,4 +1,4 @@
-"""From a row of a study to a pipeline: the steps that a model's contract asks for, then the model."""
+"""From a row of a study to a pipeline: the steps that a contract asks for, then the model."""
 
 from __future__ import annotations
 

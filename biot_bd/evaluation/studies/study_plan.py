@@ -381,7 +381,7 @@ class StudyPlan:
 
 
 def read_plan(path: str | os.PathLike[str]) -> StudyPlan:
-    """Read a plan from a TOML or JSON file.
+    r"""Read a plan from a TOML or JSON file.
 
     Folders in it are seen from where the file lies.
 
@@ -428,11 +428,15 @@ def _from_here(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the plan with its folders seen from ``folder``; names and repositories stay."""
     found = dict(values)
     if isinstance(found.get("cohorts"), list):
-        found["cohorts"] = [_cohort_from_here(one, folder) if isinstance(one, dict) else one for one in found["cohorts"]]
+        found["cohorts"] = [
+            _cohort_from_here(one, folder) if isinstance(one, dict) else one for one in found["cohorts"]
+        ]
     if isinstance(found.get("models"), list):
         found["models"] = [
             one | {"pretrained": str(folder / one["pretrained"])}
-            if isinstance(one, dict) and isinstance(one.get("pretrained"), str) and (folder / one["pretrained"]).exists()
+            if isinstance(one, dict)
+            and isinstance(one.get("pretrained"), str)
+            and (folder / one["pretrained"]).exists()
             else one
             for one in found["models"]
         ]
