@@ -1,1 +1,9 @@
+from .cache import CacheEntry as CacheEntry
+from .cache import EmbeddingCache as EmbeddingCache
+from .cache import cache_entries as cache_entries
+from .cache import remove_entry as remove_entry
 from .embedder import Embedder as Embedder
+from .layer_points import LayerPoint as LayerPoint
+from .layer_points import layer_points as layer_points
+from .reader import EmbeddingReader as EmbeddingReader
+from .reader import embedding_reader as embedding_reader

@@ -110,6 +110,8 @@ class Windows:
         The same signals under another label rule, or cut into other windows.
     summary()
         Count windows by subject.
+    by_table()
+        Say where these windows lie in each of their tables.
     read(indices, out), read_packed(indices, out)
         Read a batch, as microvolts or as it is stored.
     will_need(indices)
@@ -466,6 +468,23 @@ class Windows:
         tool took.
         """
         return None if self._other_side is None else self._other_side()
+
+    def by_table(self) -> list[tuple[Windows, NDArray[np.int64], NDArray[np.int64]]]:
+        """Return, for each table that these windows are of, where they lie in it.
+
+        Returns
+        -------
+        list of (Windows, ndarray of int64, ndarray of int64)
+            All windows of a table, with the steps of these; which of them are here, by row; and
+            the position of each among these.
+        """
+        own = np.searchsorted(self._source.offsets, self._rows, side="right") - 1
+        found = []
+        for number, pair in enumerate(self._source.key):
+            places = np.flatnonzero(own == number)
+            whole = self._of(open_source((pair,)), None, self._steps)
+            found.append((whole, self._rows[places] - self._source.offsets[number], places))
+        return [part for part in found if len(part[1])]
 
     def will_need(self, indices: ArrayLike) -> None:
         """Ask the system to read windows (row numbers) into its page cache; does not wait."""
