@@ -124,6 +124,7 @@ class FoundationStudy:
             "Sens@FA AUC: strict form, median over folds, mean over seeds",
             "cost: seconds of all folds and seeds; embeddings are counted once, in the row that computed them; memory "
             "is the peak of the process",
+            "weights: whether a subject of the cohort trained them (clean: none did; unknown: nobody recorded it)",
             "slots: inputs that hold the channel that they are named after, measured on windows of the cohort",
         ]
         return found
@@ -143,7 +144,7 @@ class FoundationStudy:
             for heading in shown_headings(next((row["against"] for row in own if row["against"]), None)):
                 table.add_column(heading, justify="right")
             for row in own:
-                table.add_row(row["row"], *map(Text, shown_cells(row)))
+                table.add_row(row["row"], *map(Text, shown_cells(row, brief=True)))
             parts += [table, *[Text(f"- {text}") for text in self.reasons(cohort)]]
         return Group(*parts, *[Text(f"- {note}") for note in self.notes], Text(f"study folder: {self.folder}"))
 

@@ -237,13 +237,20 @@ def _compute(
 
 def _embed(pipeline: Any, windows: Windows) -> Cells:
     """Compute the embeddings of all windows once, so that folds and probes find them."""
+    *steps, embedder = [step for _, step in pipeline.steps[:-1]]
+    mapped: Any = windows
+    for step in steps:
+        mapped = step.fit_transform(mapped)
     start = time.perf_counter()
-    embedded: Any = windows
-    for _, step in pipeline.steps[:-1]:
-        embedded = step.fit_transform(embedded)
-    found: Cells = {"wall_s": time.perf_counter() - start, "shape": list(embedded.shape)}
-    about = getattr(pipeline.steps[-2][1], "cost_", None)
-    return found if about is None else {**found, **dict(about)}
+    shape = embedder.fit_transform(mapped).shape
+    kept = embedder.cache_info(mapped)
+    return {
+        "wall_s": time.perf_counter() - start,
+        "shape": list(shape),
+        "key": " ".join(sorted(map(str, kept["keys"]))),
+        "seconds": kept["seconds"],
+        "n_bytes": kept["n_bytes"],
+    }
 
 
 def _fold_seconds(run: Path, n_folds: int) -> float | None:

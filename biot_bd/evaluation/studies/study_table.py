@@ -26,7 +26,7 @@ from biot_bd.evaluation.studies.study_cells import (
 )
 from biot_bd.evaluation.studies.study_plan import StudyCell, StudyCohort, StudyPlan, StudyRow
 from biot_bd.exceptions import MixedTableError
-from biot_bd.number_texts import NO_NUMBER, cell_text, rate_text, score_text
+from biot_bd.number_texts import NO_NUMBER, cell_text, rate_text
 
 WINDOW_SCORES = ("average_precision", "roc_auc", "balanced_accuracy")
 EVENT_SCORES = ("f1", "sensitivity", "fa_per_24h")
@@ -265,37 +265,44 @@ SHOWN = (
 """Scores that printed tables show, with their headings."""
 
 
-def shown_cells(row: Mapping[str, Any]) -> list[str]:
+def shown_cells(row: Mapping[str, Any], *, brief: bool = False) -> list[str]:
     """Return a row as the texts of a printed table: scores, difference, cost, checks.
 
     Parameters
     ----------
     row : mapping
         Of :func:`table_rows`.
+    brief : bool
+        Leave out the intervals of all scores but the first.
 
     Returns
     -------
     list of str
         As many as :func:`shown_headings` has.
     """
-    scores = [_score_text(row, name) for name, _ in SHOWN]
+    scores = [_score_text(row, name, ends=not brief or name == SHOWN[0][0]) for name, _ in SHOWN]
     difference = _score_text(row, "difference", signed=True)
     p = NO_NUMBER if row["p_holm"] is None else "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
     if row["state"] != FINISHED:
         scores[0] = str(row["state"])
-    return [*scores, difference, p, cost_text(row), row["contamination"] or NO_NUMBER, row["slots"] or NO_NUMBER]
+    return [*scores, difference, p, cost_text(row), _weights_text(row), row["slots"] or NO_NUMBER]
+
+
+def _weights_text(row: Mapping[str, Any]) -> str:
+    if row["weights"] is None:
+        return NO_NUMBER
+    return "random" if row["weights"] == "random" else str(row["contamination"] or "not looked at")
 
 
 def shown_headings(against: str | None) -> list[str]:
     """Return the headings of :func:`shown_cells`."""
     named = [label for _, label in SHOWN]
-    return [*named, f"AUC-PR minus {against or 'reference'}", "p (Holm)", "cost", "weights saw cohort", "slots"]
+    return [*named, f"AUC-PR minus {against or 'reference'}", "p (Holm)", "cost", "weights", "slots"]
 
 
-def _score_text(row: Mapping[str, Any], name: str, signed: bool = False) -> str:
-    if f"{name}_low" not in row:
-        return score_text(row[name])
-    cell = {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+def _score_text(row: Mapping[str, Any], name: str, *, signed: bool = False, ends: bool = True) -> str:
+    low, high = (row.get(f"{name}{end}") if ends else None for end in ("_low", "_high"))
+    cell = {"value": row[name], "low": low, "high": high}
     return cell_text(cell, "fa_per_24h" if "fa_per" in name else "", signed=signed)
 
 
