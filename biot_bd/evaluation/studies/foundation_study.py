@@ -38,6 +38,7 @@ from biot_bd.evaluation.studies.study_table import (
     COLUMNS,
     as_frame,
     as_markdown,
+    reasons,
     shown_cells,
     shown_headings,
     table_rows,
@@ -130,9 +131,8 @@ class FoundationStudy:
         return found
 
     def reasons(self, cohort: str) -> list[str]:
-        """Return why rows of a cohort have no scores, a line each."""
-        rows = [row for row in self.rows if row["cohort"] == cohort and row["reason"]]
-        return [f"{row['row']}: {row['state']}: {row['reason']}" for row in rows]
+        """Return why rows of a cohort have no scores, one line a reason."""
+        return reasons([row for row in self.rows if row["cohort"] == cohort])
 
     def __rich__(self) -> RenderableType:
         """Return a table a cohort with its notes, for ``rich.print``."""

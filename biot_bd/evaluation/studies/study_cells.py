@@ -189,7 +189,7 @@ def settings_of(plan: StudyPlan, cell: StudyCell) -> Cells:
     if row.model is None:
         return found | {"training": describe(plan.training)}
     model = {"module": row.model.module, "params": describe(row.model.params), "strategy": row.strategy}
-    own = plan.embedding if row.kind == "frozen" else plan.training
+    own = {**plan.embedding, **row.model.embedding} if row.kind == "frozen" else plan.training
     return found | {
         "model": model,
         "pretrained": row.model.pretrained if has_weights(row) else None,
@@ -202,6 +202,10 @@ def _compute(
 ) -> Result:
     stores = open_stores(cell.cohort, folder) if stores is None else stores
     row = cell.row
+    # Before weights are downloaded or loaded; the subjects are the same in all stores.
+    record["contamination"] = found = contamination_of(pipeline_of(row, stores[0], plan, seed=cell.seed), stores[0])
+    if not plan.allow_contaminated and found["state"] != "clean":
+        raise ContaminationError(found["text"].removeprefix("contaminated: "))
     windows, opened = stores[0], None
     if row.model is not None:
         windows, opened = choose_store(row.model, stores, weights=has_weights(row))
@@ -209,10 +213,7 @@ def _compute(
         windows, opened = choose_store(StudyModel(name=row.name), stores, weights=False)
     record["store"] = str(windows.folder)
     pipeline = pipeline_of(row, windows, plan, seed=cell.seed)
-    record["contamination"] = contamination_of(pipeline, windows)
     folds = None if row.name == CONSTANT[0] else folder / cell.cohort.name / CONSTANT[0] / f"seed-{cell.seed}"
-    if not plan.allow_contaminated and record["contamination"]["state"] in ("contaminated", "unknown"):
-        raise ContaminationError(record["contamination"]["text"].removeprefix("contaminated: "))
     if opened is not None:
         record["slots"] = slot_facts(check_slots(opened, windows, n_windows=SLOT_WINDOWS, name=row.name))
     if row.kind == "frozen":

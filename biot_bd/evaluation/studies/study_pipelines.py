@@ -147,7 +147,7 @@ def _frozen(row: StudyRow, model: StudyModel, steps: Sequence[Any], plan: StudyP
     probe = registry.frozen_probes[row.strategy]()
     params = classifier_params(model, weights=has_weights(row))
     own = {name.removeprefix("module__"): value for name, value in params.items() if name != "pretrained"}
-    settings = {"pooling": getattr(probe, "pooling", "mean"), **plan.embedding}
+    settings = {"pooling": getattr(probe, "pooling", "mean"), **plan.embedding, **model.embedding}
     embedder = Embedder(
         str(model.module),
         pretrained=params.get("pretrained"),

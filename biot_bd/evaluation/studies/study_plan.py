@@ -100,6 +100,8 @@ class StudyModel:
         random, and the table says so.
     params : dict
         Parameters of the module, without ``module__``.
+    embedding : dict
+        Parameters of :class:`biot_bd.Embedder` beside the plan's, e.g. ``layer="late"``.
     strategies : tuple of str, optional
         In place of the plan's.
     size_of : str, optional
@@ -129,6 +131,7 @@ class StudyModel:
     module: str | None = None
     pretrained: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    embedding: Mapping[str, Any] = field(default_factory=dict)
     strategies: Sequence[str] | None = None
     size_of: str | None = None
 
@@ -332,7 +335,11 @@ class StudyPlan:
     def _rows_of(self, model: StudyModel, strategy: str, scratch: bool) -> list[StudyRow]:
         kind = kind_of_strategy(strategy)
         without = StudyModel(
-            name=f"{model.name}-random", module=model.module, params=model.params, size_of=model.size_of
+            name=f"{model.name}-random",
+            module=model.module,
+            params=model.params,
+            embedding=model.embedding,
+            size_of=model.size_of,
         )
         if kind == "frozen":
             own = [StudyRow(f"{model.name}/{strategy}", model, strategy, kind)] if model.pretrained else []

@@ -328,9 +328,18 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) ->
         headings = ["row", *shown_headings(next((row["against"] for row in own if row["against"]), None))]
         lines += [f"**{cohort}**", "", _line(headings), _line(["---"] * len(headings))]
         lines += [_line([row["row"], *shown_cells(row)]) for row in own]
-        lines += ["", *[f"- {row['row']}: {row['state']}: {row['reason']}" for row in own if row["reason"]], ""]
+        lines += ["", *[f"- {text}" for text in reasons(own)], ""]
     return "\n".join([*lines, *[f"- {note}" for note in notes], ""])
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return why rows have no scores, one line a reason with all rows that it is of."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["reason"]:
+            found.setdefault((row["state"], row["reason"]), []).append(row["row"])
+    return [f"{', '.join(names)}: {state}: {reason}" for (state, reason), names in found.items()]
