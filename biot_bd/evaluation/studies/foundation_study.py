@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -35,17 +36,19 @@ from biot_bd.evaluation.studies.study_cells import (
 from biot_bd.evaluation.studies.study_costs import estimate_rows
 from biot_bd.evaluation.studies.study_plan import CONSTANT, StudyCell, StudyPlan
 from biot_bd.evaluation.studies.study_table import (
+    CHANCE,
     COLUMNS,
     as_frame,
     as_markdown,
+    check_cells,
+    p_text,
     reasons,
-    shown_cells,
-    shown_headings,
     table_rows,
 )
 from biot_bd.evaluation.study_identity import differences, refuse_other_study
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import check_values, naming
+from biot_bd.number_texts import rate_text, score_text, signed_text
 from biot_bd.runs import atomic_path, environment, make_folder, to_jsonable, write_text
 from biot_bd.training.worker_threads import torch_threads
 from biot_bd.windows import Windows
@@ -135,21 +138,54 @@ class FoundationStudy:
         return reasons([row for row in self.rows if row["cohort"] == cohort])
 
     def __rich__(self) -> RenderableType:
-        """Return a table a cohort with its notes, for ``rich.print``."""
+        """Return two tables a cohort of 80 columns, scores and checks, with the notes."""
         parts: list[RenderableType] = []
         for cohort in dict.fromkeys(row["cohort"] for row in self.rows):
             own = [row for row in self.rows if row["cohort"] == cohort]
-            table = Table(title=f"{self.plan.title or 'Foundation models'}: {cohort}", title_justify="left")
-            table.add_column("row", no_wrap=True)
-            for heading in shown_headings(next((row["against"] for row in own if row["against"]), None)):
-                table.add_column(heading, justify="right")
-            for row in own:
-                table.add_row(row["row"], *map(Text, shown_cells(row, brief=True)))
-            parts += [table, *[Text(f"- {text}") for text in self.reasons(cohort)]]
+            title = f"{self.plan.title or 'Foundation models'}: {cohort}"
+            parts += [_scores_table(title, own), _checks_table(own), *[Text(f"- {x}") for x in reasons(own)]]
         return Group(*parts, *[Text(f"- {note}") for note in self.notes], Text(f"study folder: {self.folder}"))
 
     def __str__(self) -> str:
-        return as_text(self, width=200)
+        return as_text(self, width=100)
+
+
+def _scores_table(title: str, rows: Sequence[Cells]) -> Table:
+    against = next((row["against"] for row in rows if row["against"]), None)
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True
+    )
+    table.add_column("row", min_width=22, overflow="fold")
+    for heading in ("AUC-PR", "interval", "AUROC", "F1", "FA/24h", "S@FA", "diff."):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        low, high = row["average_precision_low"], row["average_precision_high"]
+        table.add_row(
+            row["row"],
+            score_text(row["average_precision"]) if row["state"] == FINISHED else row["state"],
+            "" if low is None else f"{low:.2f}-{high:.2f}",
+            score_text(row["roc_auc"]),
+            score_text(row["events_f1"]),
+            rate_text(row["events_fa_per_24h"]),
+            score_text(row["sens_fa_auc"]),
+            signed_text("", row["difference"]),
+        )
+    table.caption = (
+        None if against is None else f"diff.: AUC-PR minus that of {against}; F1, FA: of events; S@FA: its AUC"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _checks_table(rows: Sequence[Cells]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.add_column("row", max_width=22, overflow="fold")
+    for heading in ("p (Holm)", "cost", "weights", "slots"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        if row["kind"] != CHANCE:
+            table.add_row(row["row"], p_text(row), *map(Text, check_cells(row)))
+    return table
 
 
 def run_study(

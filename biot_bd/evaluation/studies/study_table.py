@@ -246,9 +246,10 @@ def as_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as a table with the columns of :data:`COLUMNS`."""
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
     numbers = [name for name in COLUMNS if name not in _TEXTS]
-    return frame.astype(dict.fromkeys(numbers, "Float64"))
+    return frame.astype({name: "Int64" if name in _COUNTS else "Float64" for name in numbers})
 
 
+_COUNTS = frozenset(("n_seeds", "n_subjects", "slots_right", "n_slots"))
 _TEXTS = frozenset(
     "cohort row model strategy kind weights state reason against embedding_shared_with contamination "
     "contamination_reason slots slot_problems store".split()
@@ -265,27 +266,30 @@ SHOWN = (
 """Scores that printed tables show, with their headings."""
 
 
-def shown_cells(row: Mapping[str, Any], *, brief: bool = False) -> list[str]:
+def shown_cells(row: Mapping[str, Any]) -> list[str]:
     """Return a row as the texts of a printed table: scores, difference, cost, checks.
 
     Parameters
     ----------
     row : mapping
         Of :func:`table_rows`.
-    brief : bool
-        Leave out the intervals of all scores but the first.
 
     Returns
     -------
     list of str
         As many as :func:`shown_headings` has.
     """
-    scores = [_score_text(row, name, ends=not brief or name == SHOWN[0][0]) for name, _ in SHOWN]
+    scores = [_score_text(row, name) for name, _ in SHOWN]
     difference = _score_text(row, "difference", signed=True)
-    p = NO_NUMBER if row["p_holm"] is None else "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
+    p = p_text(row)
     if row["state"] != FINISHED:
         scores[0] = str(row["state"])
-    return [*scores, difference, p, cost_text(row), _weights_text(row), row["slots"] or NO_NUMBER]
+    return [*scores, difference, p, *check_cells(row)]
+
+
+def check_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return what a row cost, what its weights saw and its slot check, as texts."""
+    return [cost_text(row), _weights_text(row), row["slots"] or NO_NUMBER]
 
 
 def _weights_text(row: Mapping[str, Any]) -> str:
@@ -300,9 +304,14 @@ def shown_headings(against: str | None) -> list[str]:
     return [*named, f"AUC-PR minus {against or 'reference'}", "p (Holm)", "cost", "weights", "slots"]
 
 
-def _score_text(row: Mapping[str, Any], name: str, *, signed: bool = False, ends: bool = True) -> str:
-    low, high = (row.get(f"{name}{end}") if ends else None for end in ("_low", "_high"))
-    cell = {"value": row[name], "low": low, "high": high}
+def p_text(row: Mapping[str, Any]) -> str:
+    """Return a row's p value, adjusted for the number of rows."""
+    value = row["p_holm"]
+    return NO_NUMBER if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _score_text(row: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
+    cell = {"value": row[name], "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")}
     return cell_text(cell, "fa_per_24h" if "fa_per" in name else "", signed=signed)
 
 
