@@ -74,6 +74,9 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
     ([1, 2], (40, 2))
     """
 
+    saved_as = "ensemble"
+    """What a saved pipeline has it as."""
+
     # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.run_facts import Cells, FoldEvents, FoldFacts, RecordingEvents
 from biot_bd.events.chosen_on import chosen_on_of, chosen_on_text
 from biot_bd.events.detector import EventDetector
@@ -26,6 +25,9 @@ from biot_bd.events.types import Event, RecordingScores
 from biot_bd.number_texts import percent_text, seconds_text, text_of
 from biot_bd.windows import Windows
 from biot_bd.windows.store import safe_name
+
+if TYPE_CHECKING:
+    from biot_bd.evaluation.data import Data
 
 EVENTS_FOLDER = "events"
 CURVE_THRESHOLDS = np.round(1 / (1 + np.exp(-np.linspace(-7, 7, 57))), 6)

@@ -53,7 +53,8 @@ def test_an_ensemble_is_the_mean_of_single_fits_with_each_seed(table):
     alone = [clone(mlp()).set_params(mlpclassifier__random_state=seed).fit(X, y).predict_proba(X) for seed in (3, 5, 8)]
     np.testing.assert_allclose(ensemble.predict_proba(X), np.mean(alone, axis=0), rtol=1e-12)
     np.testing.assert_allclose(ensemble.spread(X), np.std(alone, axis=0, ddof=1), rtol=1e-9)
-    assert (ensemble.predict(X) == (np.mean(alone, axis=0)[:, 1] > 0.5)).all() and ensemble.spread(X).max() > 0
+    assert (ensemble.predict(X) == (np.mean(alone, axis=0)[:, 1] > 0.5)).all()
+    assert ensemble.spread(X).max() > 0
 
 
 def test_seeds_reach_every_random_state_of_nested_steps(table):
@@ -95,7 +96,8 @@ def test_an_ensemble_of_networks_knows_its_subjects_and_refuses_their_other_wind
 def test_cross_validation_takes_an_ensemble_and_members_split_by_subject(windows):
     pipeline = make_pipeline(PercentileScaler(), SeedEnsemble(net(train_split="subject"), seeds=(0, 1)))
     result = cross_validate(pipeline, windows, progress=False)
-    assert result.predictions["proba"].between(0, 1).all() and len(result.metrics["subjects"]) == 4
+    assert result.predictions["proba"].between(0, 1).all()
+    assert len(result.metrics["subjects"]) == 4
 
 
 def test_members_in_processes_are_those_of_one_process(table):

@@ -60,12 +60,14 @@ def test_the_best_sensitivity_at_a_rate_is_the_best_of_all_thresholds_that_keep_
 
 def test_a_sweep_of_a_recording_without_seizures_has_no_sensitivity():
     sweep = sweep_thresholds([Cells("rec", [0.1, 0.2], 10.0, [])])
-    assert np.isnan(sweep.best_sensitivity([1.0])[0]) and sweep.fp.tolist() == [1, 1]
+    assert np.isnan(sweep.best_sensitivity([1.0])[0])
+    assert sweep.fp.tolist() == [1, 1]
 
 
 def test_cells_beyond_the_end_of_a_recording_raise_no_alarm():
     sweep = sweep_thresholds([Cells("rec", [0.1, 0.2, 0.9], 10.0, [], duration_s=20.0)])
-    assert sweep.fp.tolist() == [0, 1, 1] and sweep.hours == pytest.approx(20 / 3600)
+    assert sweep.fp.tolist() == [0, 1, 1]
+    assert sweep.hours == pytest.approx(20 / 3600)
 
 
 @pytest.mark.parametrize("values", [[np.nan], [[0.1]]])

@@ -105,6 +105,8 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
 
     _parameter: ClassVar[str] = "values"
     """Name of the constructor's parameter that holds the values of the regularisation."""
+    saved_as: ClassVar[str] = "probe"
+    """What a saved pipeline has it as."""
     pooling: ClassVar[str] = "mean"
     """What the ``Embedder`` in front must make: ``"mean"`` (n, n_features) or ``"tokens"``."""
 

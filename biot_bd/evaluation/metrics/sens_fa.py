@@ -231,7 +231,7 @@ def _published(curves: Sequence[Floats]) -> Score:
         warnings.simplefilter("ignore", RuntimeWarning)  # of rates that no fold reaches
         curve = np.nanmedian(curves, axis=0)
     low, high = FA_RANGE_PER_H
-    there = (_GRID_PER_H >= low) & (_GRID_PER_H <= high) & np.isfinite(curve)
+    there = (low <= _GRID_PER_H) & (high >= _GRID_PER_H) & np.isfinite(curve)
     if there.sum() < 2:
         return Score(None, "fewer than two rates of the published grid are reached")
     x = np.log10(_GRID_PER_H[there])
