@@ -79,6 +79,7 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
 
     # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
+    saved_as = "ensemble"
 
     def __init__(self, estimator: Any, seeds: Sequence[int] = (0, 1, 2), n_jobs: int | None = None) -> None:
         self.estimator, self.seeds, self.n_jobs = estimator, seeds, n_jobs
@@ -163,6 +164,11 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         ends = [_last(member)[1] for member in self.members_]
         return tuple(sorted({str(name) for end in ends for name in getattr(end, "train_subjects_", None) or ()}))
+
+    @property
+    def takes_soft_targets(self) -> bool:
+        """Whether the estimator is fitted on rows of shares, one column a class."""
+        return bool(getattr(_last(self.estimator)[1], "takes_soft_targets", False))
 
     def __sklearn_tags__(self) -> Any:
         """Return the tags of the estimator inside."""
