@@ -47,6 +47,7 @@ class Record(TypedDict):
     slots: dict[str, Any] | None
     contamination: dict[str, Any] | None
     embedding: dict[str, Any] | None
+    probes: list[Any] | None
     fit_s: float | None
     wall_s: float | None
     peak_memory_bytes: int | None
@@ -159,6 +160,7 @@ def run_cell(plan: StudyPlan, folder: Path, cell: StudyCell, stores: Sequence[Wi
         "slots": None,
         "contamination": None,
         "embedding": None,
+        "probes": None,
         "fit_s": None,
         "wall_s": None,
         "peak_memory_bytes": None,
@@ -232,7 +234,10 @@ def _compute(
         progress=False,
         **given,
     )
-    record["fit_s"] = _fold_seconds(folder / cell.place, len(result.run["splits"]))
+    run = folder / cell.place
+    facts = [read_facts(fold_folder(run, index) / FOLD, FoldFacts) for index in range(len(result.run["splits"]))]
+    record["fit_s"] = _fold_seconds(facts)
+    record["probes"] = [fold["probe"] for fold in facts if "probe" in fold] or None
     return result
 
 
@@ -254,9 +259,8 @@ def _embed(pipeline: Any, windows: Windows) -> Cells:
     }
 
 
-def _fold_seconds(run: Path, n_folds: int) -> float | None:
+def _fold_seconds(facts: Sequence[FoldFacts]) -> float | None:
     """Return the seconds of fitting and scoring all folds, also of those of former calls."""
-    facts = [read_facts(fold_folder(run, index) / FOLD, FoldFacts) for index in range(n_folds)]
     seconds = [fold.get("wall_s") for fold in facts]
     return None if any(one is None for one in seconds) else float(sum(one or 0.0 for one in seconds))
 

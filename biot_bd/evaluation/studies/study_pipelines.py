@@ -15,6 +15,7 @@ from biot_bd.evaluation.studies.study_plan import StudyModel, StudyPlan, StudyRo
 from biot_bd.exceptions import CheckpointError, ContractError
 from biot_bd.models import load_checkpoint
 from biot_bd.models.checkpoints.pretraining_folder import read_pretraining
+from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.pretraining.folder import load_steps
 from biot_bd.probes.slots import open_model, steps_for
 from biot_bd.signals import MontageMapper, PercentileScaler
@@ -78,6 +79,8 @@ def classifier_params(model: StudyModel, *, weights: bool) -> dict[str, Any]:
 
 def size_of_checkpoint(source: str, module: str) -> dict[str, Any]:
     """Return the parameters that give a model with random weights a checkpoint's architecture."""
+    if source in KNOWN:  # published ones have the sizes that the class has by itself
+        return {}
     run = pretraining_folder(source)
     config: Mapping[str, Any]
     if run is not None:
@@ -85,12 +88,16 @@ def size_of_checkpoint(source: str, module: str) -> dict[str, Any]:
     else:
         config = load_checkpoint(source).facts.config
     known = inspect.signature(registry.models[module]).parameters
-    plain = (bool, int, float, str)
     return {
         name: value
         for name, value in config.items()
-        if name in known and name not in _OF_DATA and isinstance(value, plain) and value != known[name].default
+        if name in known and name not in _OF_DATA and _is_plain(value) and value != known[name].default
     }
+
+
+def _is_plain(value: Any) -> bool:
+    # Texts stand for classes (activation), which JSON cannot hold; none of them is a size.
+    return isinstance(value, (bool, int, float))
 
 
 def has_weights(row: StudyRow) -> bool:

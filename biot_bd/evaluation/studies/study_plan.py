@@ -236,7 +236,7 @@ class StudyPlan:
         Of :data:`biot_bd.evaluation.BASELINES`.  ``always-off`` and ``always-on`` are always there.
     random_starts : bool
         Add to each model with weights what they are worth: the same frozen model with random
-        weights, and ``scratch`` beside fine-tuning.
+        weights, and ``scratch`` beside fine-tuning.  A model without weights has these rows alone.
     seeds : sequence of int
         Each gives one split and one training a fold.
     cv, validation_fraction, threshold
@@ -346,8 +346,12 @@ class StudyPlan:
             random = StudyRow(f"{without.name}/{strategy}", without, strategy, kind)
             return [*own, random] if self.random_starts or not own else own
         row = StudyRow(f"{model.name}/{strategy}", model, strategy, kind)
-        beside = self.random_starts and kind == "finetune" and not scratch
-        return [row, StudyRow(f"{model.name}/{SCRATCH}", model, SCRATCH, SCRATCH)] if beside else [row]
+        if kind == SCRATCH:
+            return [row]
+        beside = StudyRow(f"{model.name}/{SCRATCH}", model, SCRATCH, SCRATCH)
+        if model.pretrained is None:  # nothing to train on from
+            return [beside]
+        return [row, beside] if self.random_starts and not scratch else [row]
 
     def cells(self) -> list[StudyCell]:
         """Return all cells: cohort by cohort, seed by seed, so that a row is complete early."""

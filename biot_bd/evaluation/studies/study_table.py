@@ -35,7 +35,7 @@ COLUMNS = (
     + tuple(f"{score}{end}" for score in WINDOW_SCORES for end in ("", "_low", "_high"))
     + tuple(f"events_{score}{end}" for score in EVENT_SCORES for end in ("", "_low", "_high"))
     + ("sens_fa_auc", "difference", "difference_low", "difference_high", "p", "p_holm", "against")
-    + ("embed_s", "embedding_shared_with", "fit_s", "peak_memory_mb", "peak_gpu_mb")
+    + ("n_probes", "n_converged", "embed_s", "embedding_shared_with", "fit_s", "peak_memory_mb", "peak_gpu_mb")
     + ("contamination", "contamination_reason", "slots", "slots_right", "n_slots", "slot_problems", "store")
 )
 """Columns of ``comparison.csv``, what each means stands in docs/study.md."""
@@ -163,6 +163,7 @@ def _facts(records: Sequence[Record], shared: dict[str, str], row: str) -> Cells
     Embeddings are paid for by the first row that used them.
     """
     last = records[-1]
+    probes = [probe for record in records for probe in record["probes"] or ()]
     contamination = next((r["contamination"] for r in records if r["contamination"]), None) or {}
     slots = next((r["slots"] for r in records if r["slots"]), None)
     fits = [record["fit_s"] for record in records]
@@ -171,6 +172,8 @@ def _facts(records: Sequence[Record], shared: dict[str, str], row: str) -> Cells
     paid_by = {key: shared.setdefault(key, row) for key in keys if key != "None"}
     own = [one for key, one in keys.items() if paid_by.get(key, row) == row]
     return {
+        "n_probes": len(probes) or None,
+        "n_converged": sum(bool(probe["converged"]) for probe in probes) if probes else None,
         "embed_s": float(sum(_embedding_seconds(one) for one in own)) if own else None,
         "embedding_shared_with": ", ".join(sorted({name for name in paid_by.values() if name != row})) or None,
         "fit_s": None if any(value is None for value in fits) else float(sum(value or 0.0 for value in fits)),
@@ -249,7 +252,7 @@ def as_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.astype({name: "Int64" if name in _COUNTS else "Float64" for name in numbers})
 
 
-_COUNTS = frozenset(("n_seeds", "n_subjects", "slots_right", "n_slots"))
+_COUNTS = frozenset(("n_seeds", "n_subjects", "n_probes", "n_converged", "slots_right", "n_slots"))
 _TEXTS = frozenset(
     "cohort row model strategy kind weights state reason against embedding_shared_with contamination "
     "contamination_reason slots slot_problems store".split()
@@ -326,6 +329,8 @@ def cost_text(row: Mapping[str, Any]) -> str:
         parts.append(f"{rate_text(row['fit_s'])} s folds")
     if row["peak_memory_mb"] is not None:
         parts.append(f"{row['peak_memory_mb']:,.0f} MB")
+    if row["n_probes"] and row["n_converged"] < row["n_probes"]:
+        parts.append(f"{row['n_probes'] - row['n_converged']} of {row['n_probes']} probes not converged")
     return ", ".join(parts) or NO_NUMBER
 
 
