@@ -79,7 +79,6 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
 
     # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
-    saved_as = "ensemble"
 
     def __init__(self, estimator: Any, seeds: Sequence[int] = (0, 1, 2), n_jobs: int | None = None) -> None:
         self.estimator, self.seeds, self.n_jobs = estimator, seeds, n_jobs
