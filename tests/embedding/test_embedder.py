@@ -33,7 +33,7 @@ def described(name):
     names = contract.ch_names if contract.all_channels else BIPOLAR
     if contract.reference == "referential" or name == "labram":
         names = contract.ch_names if contract.all_channels else REFERENTIAL
-    if contract.positions == "required":
+    if contract.positions == "required" and contract.reference != "bipolar":
         names = REFERENTIAL
     n_times = int(sfreq * max(4, contract.min_window_s or 0))
     n_times = -(-n_times // contract.multiple_samples) * contract.multiple_samples
