@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, pairwise_distances, silhouette_score
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, pairwise_distances, silhouette_samples
 from sklearn.preprocessing import normalize
 
 from biot_bd.embedding.nearest import METRICS, nearest_windows
@@ -52,7 +52,8 @@ def cluster_facts(
     -------
     dict
         As JSON holds it.  ``n_windows``, ``metric``; for ``subject`` and ``class`` each:
-        ``n_groups``, ``silhouette`` [1]_ with ``chance`` (its mean over shuffled names) and ``p``;
+        ``n_groups``, ``silhouette`` [1]_ (a mean over groups of means over their windows) with
+        ``chance`` (its mean over shuffled names) and ``p``;
         ``k_means`` and ``hdbscan``: ``n_clusters``, and for both namings the adjusted Rand index
         ``ari`` (0 by chance) and normalised mutual information ``nmi``; ``neighbours``: for each
         class the share of the nearest windows of other subjects that are of that class, beside its
@@ -149,7 +150,9 @@ def _shuffled_within(values: NDArray[Any], groups: NDArray[Any], rng: np.random.
 def _silhouette(distances: NDArray[np.float64], names: NDArray[Any]) -> float | None:
     if not 1 < len(np.unique(names)) < len(names):
         return None
-    return float(silhouette_score(distances, names, metric="precomputed"))
+    by_window = silhouette_samples(distances, names, metric="precomputed")
+    # A mean over groups: that over windows is the background's, which is most of them.
+    return float(np.mean([by_window[names == name].mean() for name in np.unique(names)]))
 
 
 def _beside_chance(value: float | None, chance: list[float | None]) -> dict[str, float | None]:

@@ -29,7 +29,7 @@ FORMAT, VERSION = "biot-bd embedded windows", 1
 DESCRIPTION, ARRAY, TABLE = "embedding.json", "embeddings.npy", "table.parquet"
 CLUSTERS, NEAREST = "clusters.json", "nearest.json"
 MOST_ON_MAP = 5000
-N_QUERIES, N_NEIGHBOURS = 6, 3
+N_QUERIES, N_NEIGHBOURS = 4, 3
 
 
 class _Facts(TypedDict):
