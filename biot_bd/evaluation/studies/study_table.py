@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biot_bd.evaluation.metrics.sens_fa import sens_fa_score
+from biot_bd.evaluation.further_scores import sens_fa_of
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import Cells
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
@@ -224,18 +224,8 @@ _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
 def _sens_fa(results: Sequence[Result]) -> float | None:
     """Return the mean over seeds of the strict Sens@FA AUC, None where one is undefined."""
-    values = [_sens_fa_of(result.predictions) for result in results]
+    values = [sens_fa_of(result.predictions)["strict"]["value"] for result in results]
     return None if any(value is None for value in values) else float(np.mean([value or 0.0 for value in values]))
-
-
-def _sens_fa_of(predictions: pd.DataFrame) -> float | None:
-    test = predictions[predictions["part"] == "test"].sort_values(["fold", "recording", "start_s"])
-    steps = test.groupby(["fold", "recording"])["start_s"].diff().dropna()
-    folds = [
-        (part["y_true"].to_numpy(), part["proba"].to_numpy(), part["recording"].astype(str).to_numpy())
-        for _, part in test.groupby("fold")
-    ]
-    return sens_fa_score(folds, window_s=float(steps.mode().iloc[0])).value
 
 
 def _chance(cohort: StudyCohort, result: StudyResult) -> Cells:
