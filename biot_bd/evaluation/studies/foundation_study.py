@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ from biot_bd.evaluation.studies.study_table import (
     table_rows,
 )
 from biot_bd.evaluation.study_identity import differences, refuse_other_study
-from biot_bd.exceptions import RunFolderError
+from biot_bd.exceptions import MissingExtraError, RunFolderError
 from biot_bd.json_values import check_values, naming
 from biot_bd.number_texts import rate_text, score_text, signed_text
 from biot_bd.runs import atomic_path, environment, make_folder, to_jsonable, write_text
@@ -207,7 +207,8 @@ def run_study(
     n_jobs : int
         Cells computed at once; they share the processors.
     backend : {"loky", "dask"}
-        Processes of this machine, or the workers of dask's current client.
+        Processes of this machine, or the workers of dask's current client (without one: of
+        ``DASK_SCHEDULER_ADDRESS``, or new ones on this machine).
     report : callable, optional
         Called with a line for each cell.
 
@@ -219,6 +220,8 @@ def run_study(
     ------
     RunFolderError
         The folder holds another study (the message says what differs), or is in use.
+    MissingExtraError
+        ``backend="dask"`` without dask.
     FileNotFoundError, ValueError
         A store is not there, or a cohort's recordings cannot be prepared.
 
@@ -281,10 +284,25 @@ def _records(
         for cell in cells:
             yield run_cell(plan, folder, cell, stores[cell.cohort.name])
         return
-    with parallel_config(backend=backend, n_jobs=n_jobs):
+    with _dask_client() if backend == "dask" else nullcontext(), parallel_config(backend=backend, n_jobs=n_jobs):
         threads = max(1, torch.get_num_threads() // effective_n_jobs(n_jobs))
         jobs = (delayed(run_cell_alone)(plan.as_dict(), str(folder), cell.place, threads) for cell in cells)
         yield from Parallel(return_as="generator_unordered" if backend == "loky" else "list")(jobs)
+
+
+def _dask_client() -> AbstractContextManager[Any]:
+    """Return dask's client of this process, or a new one: of DASK_SCHEDULER_ADDRESS, else of
+    workers on this machine.
+    """
+    try:
+        from distributed import Client, get_client
+    except ImportError as error:
+        raise MissingExtraError("backend='dask' needs dask: pip install 'dask[distributed]'") from error
+    try:
+        return nullcontext(get_client())
+    except ValueError:  # there is none
+        client: AbstractContextManager[Any] = Client(set_as_default=True)
+        return client
 
 
 def run_cell_alone(plan: Mapping[str, Any], folder: str, place: str, threads: int | None = None) -> Record:
