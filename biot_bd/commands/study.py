@@ -194,9 +194,7 @@ def _computed(
     submitted = submit_study(
         plan, output, cluster=backend, hours=hours, gpus=gpus, slurm=parse_assignments(slurm, "--slurm")
     )
-    if backend == "local":
-        for job in submitted:
-            job.wait()
+    if backend == "local":  # they have ended
         return write_table(plan, output)
     for job in submitted:
         typer.echo(f"job {job.job_id}: {job.paths.stdout}")

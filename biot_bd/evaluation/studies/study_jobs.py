@@ -65,7 +65,8 @@ def submit_study(
     folder : path
         The study folder, which all machines see.
     cluster : {"slurm", "local"}
-        ``local``: processes of this machine that behave as jobs.
+        ``local``: processes of this machine that behave as jobs, one after another; the call
+        returns when all have ended.
     hours : float
         Time limit of a job.
     gpus, cpus : int
@@ -110,4 +111,9 @@ def submit_study(
         timeout_min=max(1, round(hours * 60)),
         slurm_additional_parameters=dict(slurm or {}),
     )
-    return [executor.submit(CellJob(plan.as_dict(), str(folder), cell.place)) for cell in rest]
+    jobs = []
+    for cell in rest:
+        jobs.append(executor.submit(CellJob(plan.as_dict(), str(folder), cell.place)))
+        if cluster == "local":
+            jobs[-1].wait()
+    return jobs
