@@ -255,6 +255,15 @@ class ArtifactError(BiotBdError, ValueError):
     """
 
 
+class EmbeddingCacheError(BiotBdError, ValueError):
+    """Embeddings on disk are damaged; the message names the file and says how to be rid of it.
+
+    See Also
+    --------
+    biot_bd.Embedder : Raises it.
+    """
+
+
 class ParameterGroupError(BiotBdError, ValueError):
     """A model cannot be split into a head and blocks.
 

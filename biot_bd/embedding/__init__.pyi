@@ -1,1 +1,15 @@
+from .cache import CacheEntry as CacheEntry
+from .cache import EmbeddingCache as EmbeddingCache
+from .cache import cache_entries as cache_entries
+from .cache import remove_entry as remove_entry
 from .embedder import Embedder as Embedder
+from .frozen_probes.attention_pool import AttentionPoolProbe as AttentionPoolProbe
+from .frozen_probes.base import FrozenProbe as FrozenProbe
+from .frozen_probes.knn import KNNProbe as KNNProbe
+from .frozen_probes.linear import LinearProbe as LinearProbe
+from .frozen_probes.mlp import MLPProbe as MLPProbe
+from .frozen_probes.ridge import RidgeProbe as RidgeProbe
+from .layer_points import LayerPoint as LayerPoint
+from .layer_points import layer_points as layer_points
+from .reader import EmbeddingReader as EmbeddingReader
+from .reader import embedding_reader as embedding_reader

@@ -177,7 +177,7 @@ def make_folds(
     cv : str or splitter
         A name out of :data:`SPLITS`, or an object with ``split(X, y, groups)``.
     y : array of shape (n,)
-        Labels, 0 or 1.
+        Labels, 0 or 1, or of more classes.
     subjects : array of shape (n,)
         Subject of each window.
     recordings : array of shape (n,), optional
@@ -334,7 +334,10 @@ def _with_rotating_valid(
     without = [_without_valid(train, fraction) for train, _ in outer]
     asked = [() if reason else train for (train, _), reason in zip(outer, without, strict=True)]
     chosen = rotate(y, subjects, asked, fraction, random_state)
-    never = sorted({*subjects[y == 0]} - {*subjects[y == 1]} - {name for valid in chosen for name in valid})
+    two = int(y.max(initial=0)) < 2  # of more classes no threshold is chosen
+    never = (
+        sorted({*subjects[y == 0]} - {*subjects[y == 1]} - {name for valid in chosen for name in valid}) if two else []
+    )
     common = (f"never validating, as no threshold can be chosen without a seizure: {', '.join(never)}",)
     return [
         _fold(i, train, valid, test, random_state, reason, common if never and any(chosen) else ())
@@ -375,11 +378,15 @@ def _without_valid(train: Sequence[str], fraction: float) -> str | None:
 def _best_valid(y: np.ndarray, subjects: np.ndarray, fraction: float, random_state: int) -> tuple[str, ...]:
     """Return the validation subjects of a split that stands alone; nobody where none can be."""
     seed = int(np.random.SeedSequence(random_state, spawn_key=(0, 1)).generate_state(1)[0])
-    try:
-        _, valid = SubjectValidSplit(fraction, random_state=seed)(_Rows(len(y)), y, subjects)
-    except ValueError:
-        return ()
-    return tuple(sorted(set(subjects[valid.indices])))
+    several = int(y.max(initial=0)) > 1  # then no threshold needs every class
+    for every_class in (True, False) if several else (True,):
+        try:
+            split = SubjectValidSplit(fraction, random_state=seed, every_class=every_class)
+            _, valid = split(_Rows(len(y)), y, subjects)
+        except ValueError:
+            continue
+        return tuple(sorted(set(subjects[valid.indices])))
+    return ()
 
 
 class _Rows(Dataset):
