@@ -209,15 +209,7 @@ def read_embeddings(folder: str | os.PathLike[str]) -> EmbeddedWindows:
     file = folder / DESCRIPTION
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: no embedded windows here (no {DESCRIPTION})")
-    with naming(file, EmbeddingCacheError):
-        facts = read_json(file)
-        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise ValueError("not written by biot-bd embed")
-        if facts.get("version") not in _READERS:
-            raise ValueError(
-                f"of format version {facts.get('version')!r}; this biot_bd reads {VERSION}: install a newer one"
-            )
-        facts = _READERS[facts["version"]](facts)
+    facts = _read_facts(file)
     again = "run the same `biot-bd embed` again"
     try:
         embeddings = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
@@ -231,6 +223,22 @@ def read_embeddings(folder: str | os.PathLike[str]) -> EmbeddedWindows:
             f"shape {list(embeddings.shape)} and {len(table)} rows; {again}"
         )
     return EmbeddedWindows(folder, facts, embeddings, table, clusters, nearest)
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
+    try:
+        facts = read_json(file)
+    except ValueError as error:
+        raise EmbeddingCacheError(str(error)) from error
+    with naming(file, EmbeddingCacheError):
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise ValueError("not written by biot-bd embed")
+        reader = _READERS.get(facts.get("version"))
+        if reader is None:
+            raise ValueError(
+                f"of format version {facts.get('version')!r}; this biot_bd reads {VERSION}: install a newer one"
+            )
+        return reader(facts)
 
 
 def _version1(facts: dict[str, Any]) -> dict[str, Any]:
