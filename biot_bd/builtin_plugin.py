@@ -47,6 +47,7 @@ def register_montages(register: Register) -> None:
     register("biot-18", "biot_bd.signals.montages:BIOT_18")
     register("double-banana-18", "biot_bd.signals.montages:DOUBLE_BANANA_18")
     register("szcore-19", "biot_bd.signals.montages:SZCORE_19")
+    register("bte-3", "biot_bd.signals.montages:BTE_3")
 
 
 @hookimpl
@@ -113,6 +114,7 @@ def register_metrics(register: Register) -> None:
     register("average_precision", "biot_bd.evaluation.metrics.window_metrics:AVERAGE_PRECISION")
     register("roc_auc", "biot_bd.evaluation.metrics.window_metrics:ROC_AUC")
     register("balanced_accuracy", "biot_bd.evaluation.metrics.window_metrics:BALANCED_ACCURACY")
+    register("cohen_kappa", "biot_bd.evaluation.metrics.class_metrics:COHEN_KAPPA")
     register("sensitivity", "biot_bd.evaluation.metrics.window_metrics:SENSITIVITY")
     register("specificity", "biot_bd.evaluation.metrics.window_metrics:SPECIFICITY")
 

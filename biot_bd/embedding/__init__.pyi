@@ -9,6 +9,12 @@ from .embedding_folder import read_embeddings as read_embeddings
 from .embedding_folder import write_embeddings as write_embeddings
 from .figures import map_figure as map_figure
 from .figures import windows_figure as windows_figure
+from .frozen_probes.attention_pool import AttentionPoolProbe as AttentionPoolProbe
+from .frozen_probes.base import FrozenProbe as FrozenProbe
+from .frozen_probes.knn import KNNProbe as KNNProbe
+from .frozen_probes.linear import LinearProbe as LinearProbe
+from .frozen_probes.mlp import MLPProbe as MLPProbe
+from .frozen_probes.ridge import RidgeProbe as RidgeProbe
 from .layer_points import LayerPoint as LayerPoint
 from .layer_points import layer_points as layer_points
 from .nearest import nearest_windows as nearest_windows

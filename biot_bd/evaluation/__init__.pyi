@@ -1,3 +1,7 @@
+from .conformal import ConformalCalibration as ConformalCalibration
+from .conformal import ConformalSets as ConformalSets
+from .conformal import calibrate_sets as calibrate_sets
+from .conformal import conformal_sets as conformal_sets
 from .cross_validation import cross_validate as cross_validate
 from .final_model import fit_all as fit_all
 from .metrics.calibration import calibration as calibration
@@ -18,6 +22,8 @@ from .recalibration import Recalibration as Recalibration
 from .recalibration import load_recalibration as load_recalibration
 from .recalibration import recalibrate as recalibrate
 from .recalibration import save_recalibration as save_recalibration
+from .rescoring import rescore as rescore
+from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
 from .statistics.intervals import macro_interval as macro_interval
 from .statistics.paired_tests import PairedTest as PairedTest

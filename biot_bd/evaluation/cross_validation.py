@@ -25,7 +25,6 @@ from biot_bd.evaluation import run_facts
 from biot_bd.evaluation._progress import FoldProgress
 from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
-    FoldOutcome,
     FoldTask,
     check_kept,
     check_scorable,
@@ -46,10 +45,11 @@ from biot_bd.evaluation.model_selection.contamination import (
     find_origins,
 )
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
+from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
-from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
+from biot_bd.evaluation.result import Result, degenerate_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
-from biot_bd.evaluation.stored_folds import kept_folds, settled, stored_folds, stored_run
+from biot_bd.evaluation.stored_folds import DEFAULTS, SCORING_OF_SEVERAL, kept_folds, settled, stored_folds, stored_run
 from biot_bd.evaluation.study_identity import (
     describe,
     differences,
@@ -57,6 +57,7 @@ from biot_bd.evaluation.study_identity import (
     protocol_values,
     refuse_other_study,
 )
+from biot_bd.evaluation.window_scores import FoldOutcome, aggregate
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
@@ -102,8 +103,11 @@ def cross_validate(
         inside must split by group, and is given the subjects.  It is not changed.
     windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
         What is scored; arrays in the unit that the pipeline shall see.
-    y : array of shape (n,), optional
-        Labels, 0 (background) or 1 (seizure); ``Windows`` know theirs.
+    y : array of shape (n,) or (n, n_classes), optional
+        Labels, 0 (background) or 1 (seizure), or 0 to n_classes - 1; ``Windows`` know theirs.  Or
+        soft targets, rows of shares that sum to 1 (of ``Windows`` their ``targets``): a last step
+        that takes them (``takes_soft_targets``) is fitted on them, metrics with ``soft_targets``
+        compare with them, everything else with the most voted class.
     groups : array of shape (n,), optional
         Subject of each window; ``Windows`` know theirs.
     folder : path, optional
@@ -113,11 +117,12 @@ def cross_validate(
         Without a folder nothing is written.
     cv : str or splitter
         ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``,
-        ``"biot-paper"``, ``"biot-code"`` or a scikit-learn splitter, which gets the subjects as
-        groups.
+        ``"biot-paper"``, ``"biot-code"``, ``"tusz-official"`` or a scikit-learn splitter, which
+        gets the subjects as groups.
     scoring : str, Metric, callable or sequence of them
         Names in ``biot_bd.registry.metrics`` or of scorers of scikit-learn (``"f1"``),
-        ``make_scorer(...)``, or functions of ``(y_true, proba)``.
+        ``make_scorer(...)``, or functions of ``(y_true, proba)``.  Of more than two classes
+        balanced accuracy, accuracy and macro F1 by default.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
         How the threshold is chosen on the validation predictions.
     validation_fraction : float
@@ -206,8 +211,10 @@ def cross_validate(
     given = {"cv": cv, "scoring": scoring, "threshold": threshold, "validation_fraction": validation_fraction}
     cv, scoring, threshold, validation_fraction = settled(given, preset, source)
     data = as_data(windows, y, groups)
-    check_classes(pipeline)
-    metrics = as_metrics(scoring)
+    check_classes(pipeline, len(data.classes))
+    if len(data.classes) > 2 and scoring == DEFAULTS["scoring"]:
+        scoring = SCORING_OF_SEVERAL
+    metrics = as_metrics(scoring, len(data.classes), data.targets is not None)
     check_scorable(pipeline)
     rule = check_threshold_rule(threshold)
     if isinstance(random_state, bool) or not isinstance(random_state, Integral) or random_state < 0:
@@ -221,6 +228,7 @@ def cross_validate(
             data.y,
             data.subjects,
             recordings=data.recordings,
+            parts=official_parts(data.X),
             validation_fraction=validation_fraction,
             random_state=random_state,
         )

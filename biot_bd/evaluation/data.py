@@ -13,9 +13,11 @@ import pandas as pd
 from biot_bd.evaluation.run_facts import DataFacts
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.labels import given_labels, read_labels
+from biot_bd.training.soft_targets import are_soft, read_targets
 from biot_bd.windows import Windows
 from biot_bd.windows.same_recordings import check_recordings_apart
 
+TWO_CLASSES = ("background", "seizure")
 MIN_SUBJECTS = 5
 MIN_HOURS = 1.0
 """Below either, scores say how the way to them works and nothing else."""
@@ -30,13 +32,17 @@ class Data:
     X : Windows, ndarray of shape (n, n_chans, n_times) or mne.Epochs
         Whatever the pipeline takes, indexable by an array of rows.
     y : ndarray of shape (n,), int64
-        0 or 1.
+        Positions in ``classes``: 0 or 1, or more; of soft targets the most voted class.
     subjects : ndarray of shape (n,), str objects
     table : pandas.DataFrame
         Columns ``recording`` (None where unknown), ``subject``, ``start_s`` and ``stop_s`` (null
         where unknown).
     facts : dict
         The ``data`` entry of ``run.json``.
+    classes : tuple of str
+        Names of the classes.
+    targets : ndarray of shape (n, n_classes) or None
+        Soft targets, where there are any.
     """
 
     X: Any
@@ -44,6 +50,13 @@ class Data:
     subjects: np.ndarray
     table: pd.DataFrame
     facts: DataFacts
+    classes: tuple[str, ...] = TWO_CLASSES
+    targets: np.ndarray | None = None
+
+    @property
+    def by_class(self) -> bool:
+        """Whether predictions tell the probability of every class."""
+        return len(self.classes) > 2 or self.targets is not None
 
     @property
     def recordings(self) -> np.ndarray | None:
@@ -74,8 +87,9 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     Parameters
     ----------
     X : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
-    y : array of shape (n,), optional
-        Labels, 0 (background) or 1 (seizure); those of the ``Windows`` by default.
+    y : array of shape (n,) or (n, n_classes), optional
+        Labels, 0 (background) or 1 (seizure), or 0 to n_classes - 1; or soft targets, whose rows
+        sum to 1.  Those of the ``Windows`` by default, soft ones beside labels where they have any.
     groups : array of shape (n,), optional
         Subject of each window; those of the ``Windows`` by default.
 
@@ -95,6 +109,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
         X = np.asarray(X)
     if not is_windows and not hasattr(X, "get_data") and getattr(getattr(X, "dtype", None), "kind", "") not in "fiu":
         raise ValueError(f"cross-validation takes Windows, an array of numbers or Epochs, not {type(X).__name__}")
+    targets = X.targets if y is None and is_windows else y if are_soft(y) else None
     y = X.y if y is None and is_windows else y
     groups = X.groups if groups is None and is_windows else groups
     for name, value in (("y", y), ("groups", groups)):
@@ -102,22 +117,32 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
             raise ValueError(
                 f"{type(X).__name__} do not say their {'labels' if name == 'y' else 'subjects'}: pass {name}="
             )
-        if np.ndim(value) != 1 or len(value) != len(X):
+        wanted = 2 if name == "y" and are_soft(value) else 1
+        if np.ndim(value) != wanted or len(value) != len(X):
             raise ValueError(
                 f"{name} must have one entry a window: {len(X)} windows, {name} of shape {np.shape(value)}"
             )
-    labels, subjects = _labels(y), _subjects(groups)
+    targets = None if targets is None else read_targets(targets, "y")
+    names = tuple(X.classes) if is_windows else TWO_CLASSES
+    labels = read_targets(y, "y").argmax(axis=1) if are_soft(y) else _labels(y, names if is_windows else None)
+    classes = _class_names(names, labels, targets)
+    subjects = _subjects(groups)
     if is_windows and not np.array_equal(subjects, _subjects(X.groups)):
         raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
     if is_windows:
         check_recordings_apart(X.recordings)
     nothing = {"recording": None, "subject": subjects, "start_s": np.nan, "stop_s": np.nan}
     table = _table(X, subjects) if is_windows else pd.DataFrame(nothing)
-    return Data(X, labels, subjects, table, _facts(X, labels, subjects, table))
+    facts = _facts(X, labels, subjects, table, targets)
+    if len(classes) > 2 or targets is not None:
+        facts |= _facts_by_class(classes, labels, subjects, targets)  # type: ignore[typeddict-item]
+    return Data(X, labels, subjects, table, facts, classes, targets)
 
 
-def check_classes(estimator: Any) -> None:
+def check_classes(estimator: Any, n_classes: int = 2) -> None:
     """Check that every classifier in an estimator has the classes 0 and 1, in any order.
+
+    Of more classes 0 to ``n_classes - 1``.
 
     Raises
     ------
@@ -138,20 +163,34 @@ def check_classes(estimator: Any) -> None:
     for part in (estimator, *inside):
         if not isinstance(part, BIOTClassifier) or part.classes is None:
             continue
-        if set(given_labels(part.classes).tolist()) != {0, 1}:
+        if n_classes > 2 and set(given_labels(part.classes).tolist()) != set(range(n_classes)):
+            raise ValueError(
+                f"classes={part.classes!r}, but the labels are 0 to {n_classes - 1}; give classes={tuple(range(n_classes))}"
+            )
+        if n_classes == 2 and set(given_labels(part.classes).tolist()) != {0, 1}:
             raise ValueError(
                 f"classes={part.classes!r}, but cross-validation and final models know the labels 0 (background) and 1 "
                 "(seizure) only; give classes=(0, 1), or leave them out"
             )
 
 
-def _labels(y: Any) -> np.ndarray:
+def _class_names(names: tuple[str, ...], labels: np.ndarray, targets: np.ndarray | None) -> tuple[str, ...]:
+    """Return the name of each class: those given, numbers where there are more."""
+    n_classes = targets.shape[1] if targets is not None else max(len(names), int(labels.max(initial=0)) + 1)
+    return names if len(names) == n_classes else tuple(map(str, range(n_classes)))
+
+
+def _labels(y: Any, names: tuple[str, ...] | None) -> np.ndarray:
+    """Return labels as positions among the classes; without names every one must occur."""
     y = read_labels(y, "y")
     found = np.unique(y).tolist()
-    if not set(found) <= {0, 1}:
+    several = (
+        found == list(range(len(found))) if names is None else len(names) > 2 and set(found) <= set(range(len(names)))
+    )
+    if not set(found) <= {0, 1} and not several:
         raise ValueError(
             f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}; "
-            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}"
+            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}, or number all classes from 0"
         )
     return y.astype(np.int64)
 
@@ -182,7 +221,22 @@ def _table(X: Windows, subjects: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> DataFacts:
+def _facts_by_class(
+    classes: tuple[str, ...], y: np.ndarray, subjects: np.ndarray, targets: np.ndarray | None
+) -> dict[str, Any]:
+    """Return what the facts of data of several classes, or with soft targets, say instead."""
+    facts: dict[str, Any] = {"classes": list(classes), "soft_targets": targets is not None}
+    facts["n_windows_by_class"] = np.bincount(y, minlength=len(classes)).tolist()
+    if len(classes) > 2:
+        windows = pd.Series(subjects).value_counts(sort=False)
+        facts |= {"n_seizure_windows": None, "prevalence": None}
+        facts["subjects"] = {name: {"n_windows": int(windows[name])} for name in sorted(windows.index)}
+    return facts
+
+
+def _facts(
+    X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame, targets: np.ndarray | None = None
+) -> DataFacts:
     is_windows = isinstance(X, Windows)
     by_subject = pd.DataFrame({"n_windows": 1, "n_seizure_windows": y}).groupby(subjects).sum()
     hours = None
@@ -192,7 +246,7 @@ def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> 
     return {
         **({"tables": _tables(X)} if is_windows else {}),  # type: ignore[typeddict-item]  # mypy follows no **
         "kind": "Windows" if is_windows else type(X).__name__,
-        "fingerprint": _fingerprint(X, y, subjects, table),
+        "fingerprint": _fingerprint(X, y, subjects, table, targets),
         "folder": str(X.folder) if is_windows and X.folder is not None else None,
         "label_rule": X.label_rule if is_windows else None,
         "generated": bool(X.generated) if is_windows else False,
@@ -236,7 +290,7 @@ def other_windows(data: Mapping[str, Any], windows: Windows) -> str | None:
     )
 
 
-def _fingerprint(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> str:
+def _fingerprint(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame, targets: np.ndarray | None) -> str:
     """Return 16 hexadecimal digits over the signals (or the store's own fingerprint), rows,
     labels and subjects.
     """
@@ -249,5 +303,7 @@ def _fingerprint(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFram
         digest.update(f"{signals.shape} {signals.dtype}".encode())
         digest.update(signals.reshape(-1).view(np.uint8).data)
     digest.update(y.tobytes())
+    if targets is not None:
+        digest.update(f"{targets.shape}".encode() + targets.tobytes())
     digest.update("\n".join(subjects).encode())
     return digest.hexdigest()[:16]

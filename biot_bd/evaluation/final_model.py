@@ -17,16 +17,15 @@ import numpy as np
 from biot_bd import runs
 from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
-    FoldOutcome,
+    class_probabilities,
     configure,
     fit,
-    fold_scores,
     predictions_of,
-    probabilities,
+    training_facts,
     training_notes,
 )
 from biot_bd.evaluation.fold_events import Detectors, detector_parameters, event_facts, fit_detectors, operating_point
-from biot_bd.evaluation.metrics.thresholds import Threshold, check_threshold_rule, choose_threshold
+from biot_bd.evaluation.metrics.thresholds import NO_THRESHOLD, Threshold, check_threshold_rule, choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
 from biot_bd.evaluation.model_selection.contamination import (
     check_contamination,
@@ -36,13 +35,15 @@ from biot_bd.evaluation.model_selection.contamination import (
     full_record,
 )
 from biot_bd.evaluation.model_selection.folds import Fold, split_all
-from biot_bd.evaluation.result import aggregate
 from biot_bd.evaluation.run_facts import METRICS, Cells, FoldFacts, RunMetrics, write_facts
+from biot_bd.evaluation.stored_folds import DEFAULTS, SCORING_OF_SEVERAL
 from biot_bd.evaluation.study_identity import final_step, identity_of
 from biot_bd.evaluation.training_folder import TrainingFolder
+from biot_bd.evaluation.window_scores import FoldOutcome, aggregate, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, check_savable, save_pipeline
+from biot_bd.training.persistence.kinds import is_saved
 from biot_bd.training.pretrained import recordings_of
 from biot_bd.windows import Windows
 from biot_bd.windows.store_users import forgotten_with, note_user
@@ -70,7 +71,9 @@ def fit_all(
     Parameters
     ----------
     pipeline : Pipeline or BIOTClassifier
-        Must end in a :class:`~biot_bd.BIOTClassifier`; it is cloned.
+        Must end in a :class:`~biot_bd.BIOTClassifier`, a probe behind an
+        :class:`~biot_bd.Embedder`, or a :class:`~biot_bd.ensembles.SeedEnsemble` of these; it is
+        cloned.
     windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
         As in :func:`~biot_bd.cross_validate`.
     folder : path
@@ -118,7 +121,7 @@ def fit_all(
     FileExistsError
         The folder holds the model of another training that was stopped while it tidied up.
     TypeError
-        The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
+        The pipeline does not end in what can be saved.
     SavedPipelineError
         Something in it cannot be saved (the message names the parameter), before it is fitted.
     SplitError, ValueError
@@ -146,11 +149,17 @@ def fit_all(
     >>> record["subjects"]["test"], record["n_epochs"]
     (['site/04'], 1)
     """
-    if not isinstance(final_step(pipeline)[1], BIOTClassifier):
-        raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
+    if not is_saved(pipeline):
+        raise TypeError(
+            "only pipelines that end in BIOTClassifier, in a probe behind an Embedder, or in an ensemble of these are saved, "
+            f"not {type(pipeline).__name__}"
+        )
     data, rule = as_data(windows, y, groups), check_threshold_rule(threshold)
-    check_classes(pipeline)
-    metrics = as_metrics(scoring)
+    n_classes = len(data.classes)
+    check_classes(pipeline, n_classes)
+    if n_classes > 2 and scoring == DEFAULTS["scoring"]:
+        scoring = SCORING_OF_SEVERAL
+    metrics = as_metrics(scoring, n_classes, data.targets is not None)
     template = EventDetector() if event_detector is None else event_detector
     detector_parameters(template)  # raises before anything is fitted
     fold = _split(data, hold_out, validation_fraction, random_state)
@@ -180,15 +189,21 @@ def fit_all(
             return finished
         if stored is not None:
             note_user(stored, place.folder)
-        estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
         rows = fold.rows(data.subjects)
-        seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
-        whole = data.X, data.y, data.subjects
-        fit(estimator, *([part[seen] for part in whole] if fold.test else whole))
-        proba = probabilities(estimator, data.X[rows["valid"]], "validation")
-        chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
-        detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
-        last.threshold_ = chosen.value  # what the saved model's predict uses
+        # A classifier of ours watches its validation subjects; what else is fitted never sees them.
+        watches = isinstance(last, BIOTClassifier)
+        if watches:
+            estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
+        seen = np.sort(np.concatenate([rows["train"], rows["valid"]])) if watches else rows["train"]
+        whole = data.X, data.y, data.subjects, data.targets
+        every = len(seen) == len(data.y)
+        fit(estimator, *(part if every or part is None else part[seen] for part in whole))
+        proba = class_probabilities(estimator, data.X[rows["valid"]], "validation", n_classes)
+        chosen, detectors = NO_THRESHOLD, None
+        if n_classes == 2:
+            chosen = choose_threshold(data.y[rows["valid"]], proba[:, 1], rule)
+            detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
+            last.threshold_ = chosen.value  # what the saved model's predict uses
         record = runs.to_jsonable(
             {
                 "title": title,
@@ -199,8 +214,7 @@ def fit_all(
                 "subjects": fold.sides(),
                 "threshold": chosen.as_dict(),
                 "events": None if detectors is None else operating_point(detectors.offline),
-                "n_epochs": len(last.history_),
-                "precision": last.precision_report_,
+                **training_facts(last),
                 "seed": random_state,
                 "data": data.facts,
                 "environment": runs.environment(),
@@ -215,7 +229,8 @@ def fit_all(
         if scores is not None:
             scores["contamination"] = record["contamination"]
             record["scores"] = scores
-        estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
+        if watches:
+            estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
         shutil.rmtree(place.model, ignore_errors=True)  # of a call that was killed here
         save_pipeline(estimator, place.model, record=record)
         if detectors is not None:
@@ -254,8 +269,9 @@ def _scores(
 ) -> RunMetrics:
     """Score the hold-out, in the form of a run folder's ``metrics.json``."""
     rows = fold.rows(data.subjects)["test"]
-    proba = probabilities(estimator, data.X[rows], "hold-out")
-    table = predictions_of(data, fold, "test", rows, proba).assign(threshold=chosen.value)
+    proba = class_probabilities(estimator, data.X[rows], "hold-out", len(data.classes))
+    table = predictions_of(data, fold, "test", rows, proba)
+    table = table.assign(threshold=np.nan if chosen.value is None else chosen.value)
     facts: Cells = {
         **fold.as_dict(),
         "threshold": chosen.as_dict(),

@@ -21,7 +21,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.fold_events import Detectors, aggregate_events, event_facts, fit_detectors
-from biot_bd.evaluation.metrics.thresholds import choose_threshold
+from biot_bd.evaluation.metrics.thresholds import NO_THRESHOLD, choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
 from biot_bd.evaluation.model_selection.folds import Fold
@@ -33,6 +33,7 @@ from biot_bd.evaluation.model_selection.inner_splits import (
 )
 from biot_bd.evaluation.run_facts import Cells, FoldFacts
 from biot_bd.evaluation.study_identity import describe, final_step
+from biot_bd.evaluation.window_scores import FoldOutcome, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import RunFolderError, SavedPipelineError
 from biot_bd.json_values import check_values, naming
@@ -40,6 +41,7 @@ from biot_bd.runs import write_json
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import BIOTClassifier, FixedSubjects, check_savable, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
+from biot_bd.training.persistence.kinds import is_saved
 from biot_bd.training.pretrained import recordings_of, write_load_report
 from biot_bd.training.private_paths import FitPlace
 from biot_bd.training.worker_threads import torch_threads
@@ -80,14 +82,6 @@ class FoldTask:
     origins: tuple[Origin, ...] = ()
     threads: int | None = None
     event_detector: EventDetector = field(default_factory=EventDetector)
-
-
-@dataclass(frozen=True)
-class FoldOutcome:
-    """What a fold leaves: ``facts`` (the content of ``fold.json``) and its ``predictions``."""
-
-    facts: FoldFacts
-    predictions: pd.DataFrame
 
 
 def fold_folder(run: Path, index: int) -> Path:
@@ -178,7 +172,7 @@ def configure(pipeline: Any, fold: Fold, run: Path | None, place: FitPlace | Non
     return estimator.set_params(**settings)
 
 
-def fit(estimator: Any, X: Any, y: np.ndarray, subjects: np.ndarray) -> Any:
+def fit(estimator: Any, X: Any, y: np.ndarray, subjects: np.ndarray, targets: np.ndarray | None = None) -> Any:
     """Fit, handing subjects on to whoever splits inside, at any depth, routing on or off.
 
     Parameters
@@ -187,6 +181,8 @@ def fit(estimator: Any, X: Any, y: np.ndarray, subjects: np.ndarray) -> Any:
         Its inner splitters are changed to find the subjects.
     X : Windows, array or mne.Epochs
     y, subjects : ndarray, shape (n,)
+    targets : ndarray, shape (n, n_classes), optional
+        Soft targets, for a last step that takes them (``takes_soft_targets``).
 
     Raises
     ------
@@ -196,6 +192,8 @@ def fit(estimator: Any, X: Any, y: np.ndarray, subjects: np.ndarray) -> Any:
     prefix, last = final_step(estimator)
     check_inner_splits(estimator, X, y, subjects)
     bind_inner_splits(estimator, y, subjects)
+    if targets is not None and getattr(last, "takes_soft_targets", False):
+        y = targets
     if not isinstance(last, BIOTClassifier) and isinstance(X, np.ndarray) and needs_subjects(estimator):
         X = SubjectArray(X, subjects)
     if not isinstance(last, (BIOTClassifier, BaseSearchCV)):
@@ -231,40 +229,80 @@ def probabilities(estimator: Any, X: Any, where: str) -> np.ndarray:
     if proba.shape != (len(X), len(classes)):
         raise ValueError(f"{where}: predict_proba gave shape {proba.shape}, expected {(len(X), len(classes))}")
     proba = proba[:, classes.index(1)]
-    if not np.isfinite(proba).all():
-        raise ValueError(
-            f"{where}: {int((~np.isfinite(proba)).sum())} of {len(proba)} probabilities are not finite: "
-            "training diverged; lower the learning rate or look for bad input"
-        )
+    _check_finite(proba, where)
     return proba
 
 
-def predictions_of(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
-    """Return the table of predictions of one part of a fold, without the threshold."""
-    table = data.table.iloc[rows].reset_index(drop=True)
-    table = table.assign(fold=fold.index, part=part, window=rows, y_true=data.y[rows], proba=proba, threshold=np.nan)
-    return table[list(run_facts.PREDICTION_COLUMNS)]
-
-
-def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> Cells:
-    """Score test predictions.
+def class_probabilities(estimator: Any, X: Any, where: str, n_classes: int) -> np.ndarray:
+    """Return the probability of each class of each window, float64 ``(n, n_classes)``.
 
     Parameters
     ----------
-    metrics : tuple of Metric
-    predictions : pandas.DataFrame
-        With ``y_true``, ``proba`` and ``threshold`` (each window its fold's).
+    estimator : fitted classifier
+        A class that it does not know (no training window had it) has the probability 0.
+    X, where
+        As in :func:`probabilities`.
+    n_classes : int
+        Of the data; labels are 0 to ``n_classes - 1``.
 
-    Returns
-    -------
-    dict
-        ``{metric: {"value", "reason"}, "n_windows", "n_seizure_windows", "prevalence"}``.
+    Raises
+    ------
+    ValueError
+        As in :func:`probabilities`.
     """
-    y_true, proba = predictions["y_true"].to_numpy(), predictions["proba"].to_numpy()
-    out: Cells = {m.name: m(y_true, proba, predictions["threshold"].to_numpy()).as_dict() for m in metrics}
-    out["n_windows"], out["n_seizure_windows"] = len(y_true), int(y_true.sum())
-    out["prevalence"] = float(y_true.mean()) if len(y_true) else None
+    if n_classes == 2:
+        positive = probabilities(estimator, X, where)
+        return np.column_stack([1 - positive, positive])
+    out = np.zeros((len(X), n_classes))
+    if len(X) == 0:
+        return out
+    if not hasattr(estimator, "predict_proba"):
+        _refuse_without_probabilities(estimator)
+    classes = [int(label) for label in estimator.classes_]
+    if not set(classes) <= set(range(n_classes)):
+        raise ValueError(
+            f"{where}: the fitted model knows the classes {classes}, expected some of 0 to {n_classes - 1}"
+        )
+    proba = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+    if proba.shape != (len(X), len(classes)):
+        raise ValueError(f"{where}: predict_proba gave shape {proba.shape}, expected {(len(X), len(classes))}")
+    _check_finite(proba, where)
+    out[:, classes] = proba
     return out
+
+
+def _check_finite(proba: np.ndarray, where: str) -> None:
+    faulty = ~np.isfinite(proba)
+    if faulty.any():
+        raise ValueError(
+            f"{where}: {int(faulty.reshape(len(proba), -1).any(axis=1).sum())} of {len(proba)} probabilities are not finite: "
+            "training diverged; lower the learning rate or look for bad input"
+        )
+
+
+def predictions_of(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
+    """Return the table of predictions of one part of a fold, without the threshold.
+
+    Parameters
+    ----------
+    data : Data
+    fold : Fold
+    part : {"valid", "test"}
+    rows : ndarray of int, shape (n,)
+        Of the windows.
+    proba : ndarray, shape (n,) or (n, n_classes)
+        Of class 1, or of each class; of more than two the largest stands in the column ``proba``.
+    """
+    table = data.table.iloc[rows].reset_index(drop=True)
+    columns = proba if proba.ndim == 2 else np.column_stack([1 - proba, proba])
+    one = columns[:, 1] if columns.shape[1] == 2 else columns.max(axis=1)
+    table = table.assign(fold=fold.index, part=part, window=rows, y_true=data.y[rows], proba=one, threshold=np.nan)
+    if not data.by_class:
+        return table[list(run_facts.PREDICTION_COLUMNS)]
+    table = table[list(run_facts.PREDICTION_COLUMNS)].assign(**{f"proba_{k}": p for k, p in enumerate(columns.T)})
+    if data.targets is None:
+        return table
+    return table.assign(**{f"target_{k}": share for k, share in enumerate(data.targets[rows].T)})
 
 
 def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> FoldOutcome:
@@ -324,14 +362,14 @@ def _refuse_without_probabilities(estimator: Any) -> None:
 def check_kept(pipeline: Any) -> None:
     """Raise where a model of a pipeline could not be written into a folder.
 
-    Other estimators than a ``BIOTClassifier`` at the end are not saved.
+    What ends in another estimator than ``save_pipeline`` takes is not saved.
 
     Raises
     ------
     SavedPipelineError
         Names the parameter.
     """
-    if not isinstance(final_step(pipeline)[1], BIOTClassifier):
+    if not is_saved(pipeline):
         return
     try:
         check_savable(pipeline)
@@ -369,12 +407,16 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)
-    fit(estimator, data.X[seen], data.y[seen], data.subjects[seen])
-    valid = predictions_of(data, fold, "valid", rows["valid"], probabilities(estimator, data.X[rows["valid"]], where))
-    threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)
-    if isinstance(last, BIOTClassifier):
+    fit(
+        estimator, data.X[seen], data.y[seen], data.subjects[seen], None if data.targets is None else data.targets[seen]
+    )
+    two = len(data.classes) == 2
+    proba = class_probabilities(estimator, data.X[rows["valid"]], where, len(data.classes))
+    valid = predictions_of(data, fold, "valid", rows["valid"], proba)
+    threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold) if two else NO_THRESHOLD
+    if two and is_saved(estimator):
         last.threshold_ = threshold.value  # what the saved model's predict uses
-    detectors = fit_detectors(task.event_detector, data, valid)
+    detectors = fit_detectors(task.event_detector, data, valid) if two else None
     # Of this fold; the study was allowed before.
     seen_before = check_contamination(task.origins, fold.test, recordings=data.recording_table, allow=True)
     known: Cells = {
@@ -383,14 +425,15 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         "threshold": threshold.as_dict(),
         "n_windows": {side: len(index) for side, index in rows.items()},
         "contamination": None if seen_before is None else seen_before.text,
-        **_training_facts(last),
+        **training_facts(last),
     }
     history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
     if task.folder is not None:
         known |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, known, detectors)
-    test = predictions_of(data, fold, "test", rows["test"], probabilities(estimator, data.X[rows["test"]], where))
+    proba = class_probabilities(estimator, data.X[rows["test"]], where, len(data.classes))
+    test = predictions_of(data, fold, "test", rows["test"], proba)
     predictions = pd.concat([valid, test], ignore_index=True)
-    predictions = run_facts.typed(predictions.assign(threshold=threshold.value))
+    predictions = run_facts.typed(predictions.assign(threshold=np.nan if threshold.value is None else threshold.value))
     facts: FoldFacts = {
         **known,  # type: ignore[typeddict-item]  # mypy follows no ** of plain facts
         "scores": fold_scores(task.metrics, predictions),
@@ -402,19 +445,15 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     return FoldOutcome(facts, predictions)
 
 
-def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> run_facts.FoldScores:
-    """Score the test part of a fold's predictions, all subjects together and each alone."""
-    test = predictions[predictions["part"] == "test"]
-    subjects = {str(subject): score(metrics, part) for subject, part in test.groupby("subject", sort=True)}
-    return {"pooled": score(metrics, test), "subjects": subjects}
-
-
-def _training_facts(last: Any) -> Cells:
+def training_facts(last: Any) -> Cells:
+    """Return what a fitted last step says of its training, as records and ``fold.json`` have it."""
     facts: Cells = {"estimator": type(last).__name__}
     if getattr(last, "history_", None) is not None:
         facts["n_epochs"] = len(last.history_)
     if isinstance(last, BIOTClassifier):
         facts["precision"] = last.precision_report_
+    if hasattr(last, "chosen_") and hasattr(last, "converged_"):
+        facts["probe"] = {"chosen": describe(last.chosen_), "converged": bool(last.converged_)}
     if isinstance(last, BaseSearchCV) and hasattr(last, "best_params_"):
         best = getattr(last, "best_score_", None)
         facts["search"] = {
@@ -425,8 +464,9 @@ def _training_facts(last: Any) -> Cells:
 
 
 def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, detectors: Detectors | None) -> Cells:
-    if not isinstance(final_step(estimator)[1], BIOTClassifier):
-        return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
+    if not is_saved(estimator):
+        what = "BIOTClassifier, a probe behind an Embedder, or an ensemble of these"
+        return {"model": None, "model_reason": f"only pipelines that end in {what} are saved (no pickle)"}
     seen = (*task.fold.train, *task.fold.valid)
     record = {
         "fold": facts["fold"],
@@ -451,7 +491,8 @@ def _write(
         values = {m.name: facts["scores"]["pooled"][m.name]["value"] for m in task.metrics}
         values["prevalence"] = facts["scores"]["pooled"]["prevalence"]  # beside the AUC-PR, of which it is the chance
         test = predictions[predictions["part"] == "test"]
-        curve = (test["y_true"].to_numpy(), test["proba"].to_numpy()) if test["y_true"].nunique() == 2 else (None, None)
+        both = test["y_true"].nunique() == 2 and len(task.data.classes) == 2
+        curve = (test["y_true"].to_numpy(), test["proba"].to_numpy()) if both else (None, None)
         # Before fold.json: a kill between the two writes the same values again, at the same tags
         # and step, which TensorBoard shows once; behind it, a kill would leave them out for good.
         log_test_metrics(last, {name: value for name, value in values.items() if value is not None}, *curve)

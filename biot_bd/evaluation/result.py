@@ -19,77 +19,23 @@ from rich.table import Table
 from rich.text import Text
 
 from biot_bd.evaluation import run_facts
-from biot_bd.evaluation.fold import FoldOutcome, score
-from biot_bd.evaluation.fold_events import aggregate_events, event_lines, event_notes
-from biot_bd.evaluation.metrics.window_metrics import Metric
+from biot_bd.evaluation.fold_events import event_lines, event_notes
 from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
-from biot_bd.events.subject_scores import macro_of
+from biot_bd.evaluation.window_scores import COUNTS, FoldOutcome
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import check_present, check_values, naming
 from biot_bd.number_texts import score_text
 
 LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
-_COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
-
-
-def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> RunMetrics:
-    """Bring the folds' scores together, the content of ``metrics.json``.
-
-    ``macro`` averages the subjects for whom a metric is defined and says how many; ``pooled``
-    scores all test windows at once, each at its own fold's threshold, so it mixes the scales of
-    different models and stands apart.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-    outcomes : sequence of FoldOutcome
-        In the folds' order.
-
-    Returns
-    -------
-    dict
-        Keys ``scoring``, ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``, ``events``
-        (None where the data names no recordings).
-    """
-    by_subject: dict[str, list[Cells]] = {}
-    for outcome in outcomes:
-        for subject, scores in outcome.facts["scores"]["subjects"].items():
-            by_subject.setdefault(subject, []).append(scores)
-    subjects = {subject: _mean_of_folds(metrics, scores) for subject, scores in sorted(by_subject.items())}
-    predictions = pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
-    pooled = score(tuple(metrics), predictions[predictions["part"] == "test"])
-    return {
-        "scoring": [metric.name for metric in metrics],
-        "folds": [
-            {
-                "fold": outcome.facts["fold"],
-                "test": outcome.facts["test"],
-                "threshold": outcome.facts["threshold"]["value"],
-                **outcome.facts["scores"]["pooled"],
-            }
-            for outcome in outcomes
-        ],
-        "subjects": subjects,
-        "macro": {
-            metric.name: macro_of(scores[metric.name]["value"] for scores in subjects.values()) for metric in metrics
-        },
-        "pooled": {metric.name: pooled[metric.name] for metric in metrics},
-        "prevalence": pooled["prevalence"],
-        "events": aggregate_events([outcome.facts for outcome in outcomes]),
-    }
 
 
 def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
     """Say in which folds a model gave all test windows one probability, so that its scores
     follow from nothing else.
     """
-    constant = [
-        str(outcome.facts["fold"])
-        for outcome in outcomes
-        if outcome.predictions.loc[outcome.predictions["part"] == "test", "proba"].nunique() == 1
-    ]
+    constant = [str(outcome.facts["fold"]) for outcome in outcomes if _constant(outcome.predictions)]
     if not constant:
         return []
     where = "all folds" if len(constant) == len(outcomes) else f"fold(s) {', '.join(constant)}"
@@ -99,19 +45,10 @@ def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
     ]
 
 
-def _mean_of_folds(metrics: Sequence[Metric], scores: list[Cells]) -> Cells:
-    """Average a subject's scores over the folds that test the subject (one, but for repeated
-    splits).
-    """
-    first = scores[0]
-    if len(scores) == 1:
-        return dict(first)
-    out: Cells = {"n_folds": len(scores)}
-    for metric in metrics:
-        values = [s[metric.name]["value"] for s in scores if s[metric.name]["value"] is not None]
-        reason = None if values else first[metric.name]["reason"]
-        out[metric.name] = {"value": float(np.mean(values)) if values else None, "reason": reason}
-    return out | {name: first[name] for name in _COUNTS}
+def _constant(predictions: pd.DataFrame) -> bool:
+    """Return whether all test windows have the same probabilities."""
+    test = predictions.loc[predictions["part"] == "test", run_facts.class_columns(predictions, "proba") or ["proba"]]
+    return bool((test.nunique() == 1).all())
 
 
 @dataclass(frozen=True)
@@ -205,7 +142,7 @@ class Result:
         """
         rows = {}
         for subject, scores in self.metrics["subjects"].items():
-            row: Cells = {name: scores[name] for name in _COUNTS}
+            row: Cells = {name: scores[name] for name in COUNTS}
             row |= {name: scores[name]["value"] for name in self.scoring}
             row["undefined"] = "; ".join(dict.fromkeys(r for n in self.scoring if (r := scores[n]["reason"])))
             row["contaminated"] = subject in self.run.get("contaminated_subjects", ())
@@ -238,7 +175,9 @@ class Result:
         for name in ("windows", "seizure", "prevalence", *self.scoring):
             table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right", min_width=6, overflow="fold")
         for subject, scores in self.metrics["subjects"].items():
-            counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), score_text(scores["prevalence"])]
+            n_seizure = scores["n_seizure_windows"]
+            counts = [str(scores["n_windows"]), "–" if n_seizure is None else str(n_seizure)]
+            counts.append(score_text(scores["prevalence"]))
             seen = ", contaminated" if subject in self.run.get("contaminated_subjects", ()) else ""
             table.add_row(
                 Text(f"{subject}{seen}"), *counts, *(score_text(scores[name]["value"]) for name in self.scoring)
@@ -251,6 +190,8 @@ class Result:
             lines.append(
                 "- prevalence: share of seizure windows, the AUC-PR of chance; macro: mean of the subjects of its AUC-PR"
             )
+        if names := self.run["data"].get("classes"):
+            lines.append(f"- classes: {', '.join(f'{k} {name}' for k, name in enumerate(names))}")
         lines.append("- pooled: all test windows at once, each at its own fold's threshold")
         undefined = self.table["undefined"]
         lines += [f"- {subject}: {reason}, so – above" for subject, reason in undefined.items() if reason]
@@ -266,7 +207,8 @@ class Result:
         )
         table.add_row("  subjects", "", "", "", *(str(macro[name]["n_subjects"]) for name in self.scoring))
         test = self.predictions.loc[self.predictions["part"] == "test", "y_true"]
-        counts = [str(len(test)), str(int(test.sum())), score_text(self.metrics["prevalence"])]
+        several = len(run_facts.class_columns(self.predictions, "proba")) > 2
+        counts = [str(len(test)), "–" if several else str(int(test.sum())), score_text(self.metrics["prevalence"])]
         table.add_row("pooled", *counts, *(score_text(pooled[name]["value"]) for name in self.scoring))
 
     def __str__(self) -> str:
@@ -281,7 +223,7 @@ def _check_scores(metrics: RunMetrics) -> None:
         for subject, scores in metrics["subjects"].items():
             check_values(scores[name], run_facts.ScoreFacts, f"subjects.{subject}.{name}")
     for subject, scores in metrics["subjects"].items():
-        check_values({count: scores[count] for count in _COUNTS}, dict[str, float | None], f"subjects.{subject}")
+        check_values({count: scores[count] for count in COUNTS}, dict[str, float | None], f"subjects.{subject}")
     check_present(metrics.get("events"), run_facts.EventMetrics | None, "events")
 
 

@@ -9,6 +9,7 @@ version of its format; the version table is :mod:`biot_bd.evaluation.run_version
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict
@@ -65,7 +66,7 @@ class DataFacts(TypedDict):
     label_rule: str | None
     generated: bool
     n_windows: int
-    n_seizure_windows: int
+    n_seizure_windows: int | None
     prevalence: float | None
     hours: float | None
     ch_names: list[str] | None
@@ -73,6 +74,10 @@ class DataFacts(TypedDict):
     subjects: dict[str, dict[str, int]]
     tables: NotRequired[list[str]]
     """Fingerprints of the tables that prepared windows were read from; absent in older runs."""
+    classes: NotRequired[list[str]]
+    """Names by label, where there are more than two classes or soft targets."""
+    soft_targets: NotRequired[bool]
+    n_windows_by_class: NotRequired[list[int]]
 
 
 class SplitFacts(TypedDict):
@@ -133,6 +138,7 @@ class FoldFacts(SplitFacts):
     n_epochs: NotRequired[int]
     precision: NotRequired[Cells]
     search: NotRequired[Cells]
+    probe: NotRequired[Cells]
     model: NotRequired[str | None]
     model_reason: NotRequired[str | None]
     scores: FoldScores
@@ -305,11 +311,27 @@ def read_intervals(folder: str | os.PathLike[str]) -> Any:
     return next((read_facts(path) for path in paths if path.is_file()), None)
 
 
+def class_columns(table: pd.DataFrame, stem: str) -> list[str]:
+    """Return the columns ``<stem>_0``, ``<stem>_1``, ... of predictions, none where there are none.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Predictions; with more than two classes, or soft targets, they have such columns.
+    stem : {"proba", "target"}
+        Probabilities, or soft targets.
+    """
+    found = [name for name in table.columns if re.fullmatch(rf"{stem}_\d+", str(name))]
+    return sorted(found, key=lambda name: int(name.rpartition("_")[2]))
+
+
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return predictions with their columns in order, of types that do not depend on their
     content.
     """
-    return table.astype(PREDICTION_COLUMNS)[list(PREDICTION_COLUMNS)]
+    by_class = [*class_columns(table, "proba"), *class_columns(table, "target")]
+    types = PREDICTION_COLUMNS | dict.fromkeys(by_class, "float64")
+    return table.astype(types)[list(types)]
 
 
 def write_predictions(path: Path, table: pd.DataFrame) -> None:
@@ -338,7 +360,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def _check_predictions(table: pd.DataFrame) -> None:
     """Raise where a column holds what no study writes."""
-    fits = {"proba": table["proba"].between(0, 1), "y_true": table["y_true"].isin((0, 1))}
+    columns = class_columns(table, "proba")
+    fits = {"proba": table["proba"].between(0, 1), "y_true": table["y_true"].isin(range(max(2, len(columns))))}
+    fits |= {name: table[name].between(0, 1) for name in (*columns, *class_columns(table, "target"))}
     fits["part"] = table["part"].isin(("valid", "test"))
     for column, good in fits.items():
         if not bool(good.fillna(False).all()):

@@ -26,6 +26,8 @@ DEFAULTS: Cells = {
     "validation_fraction": 0.25,
 }
 """What ``cross_validate`` does unless a protocol, stored splits or the caller say otherwise."""
+SCORING_OF_SEVERAL = ("balanced_accuracy", "accuracy", "f1_macro")
+"""How it scores more than two classes where nobody says."""
 
 
 def settled(given: Cells, preset: Protocol | None, source: RunFacts | None) -> tuple[Any, ...]:

@@ -42,8 +42,9 @@ from biot_bd.runs import atomic_path, environment, make_folder, read_json, to_js
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.input_data import InputInfo
 from biot_bd.training.persistence.bounded_build import bounded_build
-from biot_bd.training.persistence.pipelines import add_learnt, load_step, settings_to_json
+from biot_bd.training.persistence.description import add_learnt, settings_to_json
 from biot_bd.training.persistence.run_settings import NOT_SAVED, without_run_settings
+from biot_bd.training.persistence.steps import load_step
 from biot_bd.training.persistence.values import build, class_to_json, inside, to_json
 from biot_bd.training.pretrained import token_names
 from biot_bd.training.resume import seeded

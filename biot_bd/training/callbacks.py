@@ -124,7 +124,8 @@ class EpochScores(Callback):
     ) -> None:
         """Keep the batch's labels and probabilities."""
         proba = probabilities(y_pred).detach().cpu().numpy()
-        self.collected_[training].append((np.asarray(batch[1]), proba))
+        y = np.asarray(batch[1])
+        self.collected_[training].append((y.argmax(axis=1) if y.ndim == 2 else y, proba))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Score both parts."""

@@ -202,7 +202,9 @@ class SignalData:
             return self.windows.read_packed(rows, out)
         return self.read(rows), np.ones((len(rows), self.info.n_chans), np.float32)
 
-    def dataset(self, y: NDArray[np.int64] | None = None, packed: bool = False) -> WindowsDataset:
+    def dataset(
+        self, y: NDArray[np.int64] | None = None, packed: bool = False, soft: NDArray[Any] | None = None
+    ) -> WindowsDataset:
         """Return a torch data set that reads whole batches.
 
         Parameters
@@ -212,8 +214,10 @@ class SignalData:
         packed : bool
             Whether batches are to be multiplied on another device; see
             :class:`biot_bd.windows.torch_dataset.OnDevice`.
+        soft : ndarray, shape (n, n_classes), optional
+            What batches hold in the place of ``y``.
         """
-        return (PackedDataset if packed else WindowsDataset)(self, y)
+        return (PackedDataset if packed else WindowsDataset)(self, y, soft)
 
     def digest(self) -> str:
         """Return a text that changes with the data."""

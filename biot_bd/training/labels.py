@@ -261,5 +261,8 @@ class LabelsOf:
         self.outputs = outputs
 
     def __call__(self, y: Any) -> NDArray[Any]:
-        """Return the labels of positions, shape (n,)."""
-        return self.outputs[np.asarray(y, dtype=np.int64)]
+        """Return the labels of positions, shape (n,); of soft targets those of the most voted."""
+        positions = np.asarray(y)
+        if positions.ndim == 2:
+            positions = positions.argmax(axis=1)
+        return self.outputs[positions.astype(np.int64)]

@@ -49,6 +49,9 @@ class SubjectValidSplit:
         Wanted share of windows for validation, between 0 and 1.
     random_state : int
         Decides between choices; the same number gives the same subjects.
+    every_class : bool
+        Whether both sides must hold every class; without it they come as close to it as they can
+        (soft targets, of which every window has a share of many classes).
 
     Raises
     ------
@@ -73,6 +76,7 @@ class SubjectValidSplit:
 
     validation_fraction: float = 0.2
     random_state: int = 0
+    every_class: bool = True
 
     def __call__(self, dataset: Dataset, y: ArrayLike, groups: ArrayLike | None = None) -> tuple[Subset, Subset]:
         """Split.
@@ -96,7 +100,7 @@ class SubjectValidSplit:
                 break
             for choice in choices:
                 inside = counts[list(choice)].sum(axis=0)
-                if (inside == 0).any() or (inside == total).any():
+                if self.every_class and ((inside == 0).any() or (inside == total).any()):
                     continue
                 cost = float(np.abs(inside / total - self.validation_fraction).sum())
                 if cost < best_cost:

@@ -30,11 +30,13 @@ class WindowsDataset(Dataset[Any]):
         do.
     y : array-like of int, shape (n_windows,) or (n_windows, k), optional
         Targets; zeros where there are none (prediction).
+    soft : array-like of float, shape (n_windows, n_classes), optional
+        What batches hold in the place of ``y``, which stays what is counted by.
 
     Raises
     ------
     ValueError
-        ``y`` has another length than ``windows``.
+        ``y`` or ``soft`` has another length than ``windows``.
 
     Notes
     -----
@@ -44,25 +46,34 @@ class WindowsDataset(Dataset[Any]):
     batch or a view of it.
     """
 
-    def __init__(self, windows: Any, y: ArrayLike | None = None) -> None:
+    def __init__(self, windows: Any, y: ArrayLike | None = None, soft: ArrayLike | None = None) -> None:
         self.windows = windows
         self.y = np.zeros(len(windows), dtype=np.int64) if y is None else np.asarray(y)
-        if self.y.ndim == 0 or len(self.y) != len(windows):
-            raise ValueError(f"y must have the shape ({len(windows)},), one target a window; got {self.y.shape}")
+        self.soft = None if soft is None else np.asarray(soft, dtype=np.float32)
+        for name, targets in (("y", self.y), ("soft", self.y if self.soft is None else self.soft)):
+            if targets.ndim == 0 or len(targets) != len(windows):
+                raise ValueError(
+                    f"{name} must have the shape ({len(windows)},), one target a window; got {targets.shape}"
+                )
         self._memory = _Memory()
 
     def __len__(self) -> int:
         return len(self.windows)
 
+    @property
+    def targets(self) -> NDArray[Any]:
+        """What batches hold: ``soft``, else ``y``."""
+        return self.y if self.soft is None else self.soft
+
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one window, float32 ``(n_chans, n_times)``, and its target."""
-        return torch.from_numpy(self.windows[int(index)]), torch.as_tensor(self.y[index])
+        return torch.from_numpy(self.windows[int(index)]), torch.as_tensor(self.targets[index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a ready batch: float32 ``(n, n_chans, n_times)`` and targets ``(n, ...)``."""
         rows = np.asarray(indices, dtype=np.int64)
         x = self.windows.read(rows, self._memory.lend((len(rows), *self.windows.shape[1:]), np.float32))
-        return Batch((torch.from_numpy(x), torch.from_numpy(self.y[rows])))
+        return Batch((torch.from_numpy(x), torch.from_numpy(self.targets[rows])))
 
 
 class _Memory:
@@ -142,8 +153,8 @@ class PackedDataset(WindowsDataset):
     windows : Windows
         What to read; anything with ``read_packed(indices, out)`` beside what
         :class:`WindowsDataset` asks for.
-    y : array-like of int, shape (n_windows,), optional
-        Targets.
+    y, soft : array-like, optional
+        Targets, as in :class:`WindowsDataset`.
     """
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
@@ -152,7 +163,7 @@ class PackedDataset(WindowsDataset):
         out = self._memory.lend((len(rows), *self.windows.shape[1:]), np.int16)
         values, scales = self.windows.read_packed(rows, out)
         windows: Any = PackedWindows(torch.from_numpy(values), torch.from_numpy(scales))
-        return Batch((windows, torch.from_numpy(self.y[rows])))
+        return Batch((windows, torch.from_numpy(self.targets[rows])))
 
 
 class OnDevice:

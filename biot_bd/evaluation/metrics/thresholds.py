@@ -23,12 +23,14 @@ class Threshold:
 
     Parameters
     ----------
-    value : float
-        A window is called a seizure where its probability is at least this.
+    value : float or None
+        A window is called a seizure where its probability is at least this; None where there is
+        none, of several classes.
     rule : str
         The rule asked for, ``"fixed"`` for a number.
     reason : str or None
-        Why 0.5 was taken in place of the rule's choice; None where the rule could choose.
+        Why 0.5 was taken in place of the rule's choice, or why there is none; None where the rule
+        could choose.
 
     See Also
     --------
@@ -41,13 +43,17 @@ class Threshold:
     {'value': 0.5, 'rule': 'balanced-accuracy', 'reason': 'no validation windows'}
     """
 
-    value: float
+    value: float | None
     rule: str
     reason: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the three attributes, the form of ``fold.json``."""
         return {"value": self.value, "rule": self.rule, "reason": self.reason}
+
+
+NO_THRESHOLD = Threshold(None, "most-probable-class", "of more than two classes the most probable one is taken")
+"""What there is in the place of a threshold with more than two classes."""
 
 
 def _best_balanced_accuracy(y_true: np.ndarray, proba: np.ndarray) -> tuple[float, str | None]:

@@ -3,7 +3,8 @@ tested.
 
 A split is a list of :class:`Fold` made once, before anything is fitted, and stored by the subjects'
 names.  Outer splits: ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``,
-the fixed ``"biot-paper"`` and ``"biot-code"``, or any scikit-learn splitter that takes groups.
+the fixed ``"biot-paper"`` and ``"biot-code"``, ``"tusz-official"`` which the data set brings, or
+any scikit-learn splitter that takes groups.
 
 The published CHB-MIT splits count cases, and chb21 is the same child as chb01, as PhysioNet
 says.  Here the subject is the unit: chb21 belongs to ``chb-mit/01``, which both splits train
@@ -14,7 +15,7 @@ published training set), and every result says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 from torch.utils.data import Dataset
 
+from biot_bd.evaluation.model_selection.official_split import OFFICIAL_SPLITS, official_sides
 from biot_bd.evaluation.model_selection.rotation import rotate
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.training import SubjectValidSplit
@@ -52,7 +54,7 @@ FIXED_SPLITS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str,
     "biot-code": ((_cases(*range(1, 21)), _cases(22), _cases(23, 24)),),
 }
 
-SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", *FIXED_SPLITS)
+SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", *FIXED_SPLITS, *OFFICIAL_SPLITS)
 """Names that :func:`make_folds` takes; N is a number of folds."""
 
 
@@ -164,6 +166,7 @@ def make_folds(
     subjects: np.ndarray,
     *,
     recordings: np.ndarray | None = None,
+    parts: Mapping[str, set[str]] | None = None,
     validation_fraction: float = 0.25,
     random_state: int = 0,
 ) -> list[Fold]:
@@ -174,11 +177,14 @@ def make_folds(
     cv : str or splitter
         A name out of :data:`SPLITS`, or an object with ``split(X, y, groups)``.
     y : array of shape (n,)
-        Labels, 0 or 1.
+        Labels, 0 or 1, or of more classes.
     subjects : array of shape (n,)
         Subject of each window.
     recordings : array of shape (n,), optional
         Recording of each window, for the fixed splits.
+    parts : mapping of str to set of str, optional
+        Subject -> parts of the official split of its data set, for ``"tusz-official"``
+        (:func:`~biot_bd.evaluation.model_selection.official_split.official_parts`).
     validation_fraction : float
         Share of the training subjects that validate, at least one; 0 for none.  All validate about
         equally often (:mod:`~biot_bd.evaluation.model_selection.rotation`).  Fixed splits bring
@@ -218,8 +224,8 @@ def make_folds(
             f"a split by subject needs at least 2 subjects, found {len(names)} ({', '.join(names) or 'no windows'}); where "
             "names of files hold the subject, prepare with subject=REGEX (--option 'subject=REGEX': `biot-bd doctor` proposes one)"
         )
-    if isinstance(cv, str) and cv in FIXED_SPLITS:
-        folds = fixed_folds(cv, subjects, recordings, random_state)
+    if is_fixed(cv):
+        folds = fixed_folds(cv, subjects, recordings, parts, random_state)
     else:
         outer = outer_subjects(cv, y, subjects, random_state)
         folds = _with_rotating_valid([sides for _, sides in outer], y, subjects, validation_fraction, random_state)
@@ -328,7 +334,10 @@ def _with_rotating_valid(
     without = [_without_valid(train, fraction) for train, _ in outer]
     asked = [() if reason else train for (train, _), reason in zip(outer, without, strict=True)]
     chosen = rotate(y, subjects, asked, fraction, random_state)
-    never = sorted({*subjects[y == 0]} - {*subjects[y == 1]} - {name for valid in chosen for name in valid})
+    two = int(y.max(initial=0)) < 2  # of more classes no threshold is chosen
+    never = (
+        sorted({*subjects[y == 0]} - {*subjects[y == 1]} - {name for valid in chosen for name in valid}) if two else []
+    )
     common = (f"never validating, as no threshold can be chosen without a seizure: {', '.join(never)}",)
     return [
         _fold(i, train, valid, test, random_state, reason, common if never and any(chosen) else ())
@@ -369,11 +378,15 @@ def _without_valid(train: Sequence[str], fraction: float) -> str | None:
 def _best_valid(y: np.ndarray, subjects: np.ndarray, fraction: float, random_state: int) -> tuple[str, ...]:
     """Return the validation subjects of a split that stands alone; nobody where none can be."""
     seed = int(np.random.SeedSequence(random_state, spawn_key=(0, 1)).generate_state(1)[0])
-    try:
-        _, valid = SubjectValidSplit(fraction, random_state=seed)(_Rows(len(y)), y, subjects)
-    except ValueError:
-        return ()
-    return tuple(sorted(set(subjects[valid.indices])))
+    several = int(y.max(initial=0)) > 1  # then no threshold needs every class
+    for every_class in (True, False) if several else (True,):
+        try:
+            split = SubjectValidSplit(fraction, random_state=seed, every_class=every_class)
+            _, valid = split(_Rows(len(y)), y, subjects)
+        except ValueError:
+            continue
+        return tuple(sorted(set(subjects[valid.indices])))
+    return ()
 
 
 class _Rows(Dataset):
@@ -386,8 +399,22 @@ class _Rows(Dataset):
         return self.n
 
 
-def fixed_folds(name: str, subjects: np.ndarray, recordings: np.ndarray | None, random_state: int) -> list[Fold]:
+def is_fixed(cv: Any) -> bool:
+    """Return whether ``cv`` names a split whose sides are given: a published or an official one."""
+    return isinstance(cv, str) and cv in (*FIXED_SPLITS, *OFFICIAL_SPLITS)
+
+
+def fixed_folds(
+    name: str,
+    subjects: np.ndarray,
+    recordings: np.ndarray | None,
+    parts: Mapping[str, set[str]] | None,
+    random_state: int,
+) -> list[Fold]:
     """Return the folds of a fixed split by its name; parameters as in :func:`make_folds`."""
+    if name in OFFICIAL_SPLITS:
+        train, valid, test, told = official_sides(name, subjects, parts or {})
+        return [Fold(0, train, valid, test, fold_seed(random_state, 0), notes=told)]
     present = set(subjects)
     wanted = {subject for fold in FIXED_SPLITS[name] for side in fold for subject in side}
     missing = sorted(wanted - present)

@@ -20,7 +20,7 @@ from sklearn.utils.validation import _num_samples as _n_samples
 
 from biot_bd.exceptions import ContaminationError, SplitError, SubjectLeakError
 from biot_bd.signals.subject_array import SubjectArray
-from biot_bd.training import BIOTClassifier
+from biot_bd.training.persistence.kinds import kind_of
 from biot_bd.windows import Windows
 
 _GRIDS = ("param_grid", "param_distributions")
@@ -155,8 +155,8 @@ def has_inner_splits(estimator: Any) -> bool:
 
 def needs_subjects(estimator: Any) -> bool:
     """Return whether anything inside of an estimator splits the windows that it is fitted on."""
-    inside = estimator.get_params(deep=True).values()
-    return has_inner_splits(estimator) or any(isinstance(value, BIOTClassifier) for value in inside)
+    inside = (estimator, *estimator.get_params(deep=True).values())
+    return has_inner_splits(estimator) or any(kind_of(value) in ("classifier", "probe", "ensemble") for value in inside)
 
 
 def _changed(estimator: Any, change: Callable[[Any, str], Any]) -> dict[str, Any]:

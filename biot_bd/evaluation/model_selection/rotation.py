@@ -35,7 +35,7 @@ def rotate(
     Parameters
     ----------
     y : array of shape (n,)
-        Labels, 0 or 1.
+        Labels, 0 or 1, or of more classes, which are on both sides where that can be.
     subjects : array of shape (n,)
         Subject of each window.
     trains : sequence of sequences of str
@@ -64,7 +64,7 @@ def rotate(
     if not any(len(train) for train in trains):
         return [() for _ in trains]
     names = np.array(sorted(set(subjects)), dtype=object)
-    counts = np.zeros((len(names), 2))
+    counts = np.zeros((len(names), max(2, int(np.max(y, initial=0)) + 1)))
     np.add.at(counts, (np.searchsorted(names, subjects), np.asarray(y, dtype=np.int64)), 1)
     present = np.array([np.isin(names, list(train)) for train in trains]).reshape(len(trains), len(names))
     used = np.zeros(len(names))
@@ -83,7 +83,10 @@ def rotate(
         turn = _choose(np.ones((len(rows), 2)), rank, fraction, rng)
         used[rows[turn]] += 1
         rank[turn] = -1
-        found.append(tuple(names[rows[_choose(counts[rows], rank + 1, fraction, rng)]]))
+        chosen = _choose(counts[rows], rank + 1, fraction, rng)
+        if not len(chosen) and counts.shape[1] > 2:  # no threshold depends on it: those whose turn it is
+            chosen = turn
+        found.append(tuple(names[rows[chosen]]))
     return found
 
 

@@ -15,7 +15,14 @@ from typing import Any
 from biot_bd.exceptions import CheckpointError, SavedPipelineError
 from biot_bd.json_values import naming
 from biot_bd.models.checkpoints import hub
-from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, classifier_spec, description_file, weights_file
+from biot_bd.models.checkpoints.pipeline_folder import (
+    ARTIFACT,
+    CONFIG,
+    classifier_spec,
+    description_file,
+    inner_specs,
+    weights_file,
+)
 from biot_bd.models.checkpoints.pretraining_folder import PRETRAINING, checked_file, is_pretraining, read_pretraining
 from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import (
@@ -248,11 +255,15 @@ def _of_folder(folder: Path, source: str) -> Provenance:
 
 
 def _of_pipeline(description: Mapping[str, Any], source: str) -> Provenance:
-    """Join the record that was written with a pipeline and what its classifier kept; both count."""
+    """Join the record that was written with a pipeline and what its classifiers kept; all count."""
     record, fitted = description.get("record") or {}, classifier_spec(description).get("fitted") or {}
     found = [Provenance.from_dict(record, source)] if KEY in record else []
-    if fitted.get("provenance"):
-        found.append(Provenance.from_dict(fitted["provenance"], source))
+    parts = [step for step in inner_specs(description.get("pipeline") or {}) if step.get("fitted")]
+    told = [step["fitted"]["provenance"] for step in parts if step["fitted"].get("provenance")]
+    found += [Provenance.from_dict(one, source) for one in told]
+    if any(step["kind"] in ("probe", "ensemble") for step in parts):
+        subjects = [subject for step in parts for subject in step["fitted"].get("train_subjects") or ()]
+        return functools.reduce(Provenance.joined, [*found, Provenance(source).extended(subjects)])
     if not found:
         # Saved before models kept their provenance: such a model can only have started from
         # scratch.

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model
 from torch import Tensor
 
@@ -156,13 +156,19 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:160]
 
 
-def fill_module(module: torch.nn.Module, path: Path, device: str = "cpu") -> None:
+def fill_module(module: torch.nn.Module, path: Path, device: str = "cpu", prefix: str = "") -> None:
     """Load the weights of a saved pipeline into the module that they are of.
 
-    Raise SavedPipelineError if they are not.
+    ``prefix`` is what their names begin with in a file of several parts.  Raise SavedPipelineError
+    if they are not of the module.
     """
     try:
-        load_model(module, path, strict=True, device=device)
+        if prefix:
+            with safe_open(path, framework="pt", device=device) as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                module.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
+        else:
+            load_model(module, path, strict=True, device=device)
     except (RuntimeError, SafetensorError) as error:
         raise SavedPipelineError(f"{path}: the weights do not fit the model ({_line(error)})") from error
     for name, value in module.state_dict().items():

@@ -52,6 +52,23 @@ def steps_of(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [] if spec["kind"] == "passthrough" else [spec]
 
 
+def inner_specs(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return all steps of a description at any depth: also the model of an embedder, and the steps
+    of the members of an ensemble, each behind what holds it.
+    """
+    found = []
+    for step in steps_of(spec):
+        found.append(step)
+        for inner in (*([step["classifier"]] if "classifier" in step else ()), *step.get("members", ())):
+            found += inner_specs(inner)
+    return found
+
+
+def prefix_of(spec: Mapping[str, Any]) -> str:
+    """Return what the names of a step's tensors begin with in the file of weights."""
+    return str((spec.get("weights") or {}).get("prefix") or "")
+
+
 def draft_name(name: str, digest: str) -> str:
     """Return the name of weights whose description does not stand yet."""
     return f"{Path(name).stem}-{digest[:12]}{Path(name).suffix}"

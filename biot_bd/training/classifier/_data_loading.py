@@ -16,6 +16,7 @@ from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.labels import encode_labels
 from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
+from biot_bd.training.soft_targets import are_soft, read_targets
 from biot_bd.windows import Windows
 from biot_bd.windows.page_shuffle import PageShuffle
 from biot_bd.windows.torch_dataset import WindowsDataset
@@ -65,6 +66,8 @@ class DataLoading(FactKeeping):
     def get_dataset(self, X: Any, y: ArrayLike | None = None) -> Any:
         """Return a torch data set that reads batches of ``X``; one that this made passes through.
 
+        ``y`` are labels, or soft targets with a column a class, as in ``classes_``.
+
         Raises
         ------
         TypeError, ValueError
@@ -73,8 +76,11 @@ class DataLoading(FactKeeping):
         if isinstance(X.dataset if isinstance(X, Subset) else X, WindowsDataset):
             return X
         data = self._checked_data(X)
-        targets = None if y is None else encode_labels(y, self._outputs)
-        return data.dataset(targets, packed=self._scales_on_device())
+        packed = self._scales_on_device()
+        if are_soft(y):
+            soft = read_targets(y)[:, self._outputs.astype(np.int64)]
+            return data.dataset(soft.argmax(axis=1), packed, soft)
+        return data.dataset(None if y is None else encode_labels(y, self._outputs), packed)
 
     def _make_epochs(self, train: Any, groups: Any) -> Any:
         """Return the torch sampler over the training windows, or None."""
@@ -108,6 +114,8 @@ class DataLoading(FactKeeping):
         Those of a running fit come from its sampler.
         """
         self._loads_fit = training and self._fit_epochs is not None and dataset is self._fit_epochs[0]
+        if getattr(dataset.dataset if isinstance(dataset, Subset) else dataset, "soft", None) is not None:
+            kwargs["drop_index"] = False  # braindecode's loader, which drops indices, makes whole numbers of targets
         try:
             return super().get_iterator(dataset, training=training, **kwargs)
         finally:

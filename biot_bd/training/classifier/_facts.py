@@ -94,11 +94,7 @@ class FactKeeping(WeightsFollowing):
         are those of the epoch's own passes: skorch finds no labels for others.
         """
         outputs = self._outputs
-        told = [
-            callback
-            for _, callback in self.callbacks_
-            if getattr(callback, "target_extractor", None) is to_numpy and outputs.tolist() != list(range(len(outputs)))
-        ]
+        told = [callback for _, callback in self.callbacks_ if getattr(callback, "target_extractor", None) is to_numpy]
         for callback in told:
             callback.target_extractor = LabelsOf(outputs)
         self.__dict__["use_caching"] = True

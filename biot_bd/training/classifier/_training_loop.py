@@ -130,7 +130,7 @@ class TrainingLoop(PrecisionPlanning):
             "device": torch.device(self.device).type,
             "input": data.info.as_dict(),
             "data": data.digest(),
-            "labels": array_digest(train.dataset.y),  # type: ignore[attr-defined]
+            "labels": array_digest(train.dataset.targets),  # type: ignore[attr-defined]
             "subjects": None if groups is None else array_digest(np.asarray(groups, dtype=object)),
             "train": array_digest(np.asarray(train.indices)),
             "valid": None if valid is None else array_digest(np.asarray(valid.indices)),

@@ -42,6 +42,13 @@ from biot_bd.training.pretrained import LOADED, SCRATCH, UNRECORDED, module_fact
 from biot_bd.training.resume import kept_random_states, seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
+from biot_bd.training.soft_targets import (
+    are_soft,
+    loss_problem,
+    read_targets,
+    takes_soft_targets,
+    target_classes,
+)
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
@@ -66,7 +73,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         another scale, rate or reference raise :class:`biot_bd.exceptions.ContractError`.
     criterion : str, class or nn.Module
         Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets
-        ``(n,)``.
+        ``(n,)``.  One whose class says ``soft_targets = True`` takes float targets ``(n,
+        n_classes)`` as well.
     optimizer : class or str
         Class of ``torch.optim``, or its name (``"SGD"``).
     lr : float
@@ -310,17 +318,40 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     # --- data -------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _labels(X: Any, y: ArrayLike | None, n: int) -> NDArray[Any]:
-        found = getattr(X, "y", None) if y is None else y
+    @property
+    def takes_soft_targets(self) -> bool:
+        """Whether the loss takes a distribution over the classes for each window."""
+        return takes_soft_targets(self._loss_class())
+
+    def _labels(self, X: Any, y: ArrayLike | None, n: int) -> NDArray[Any]:
+        """Return labels ``(n,)`` or, where the loss takes them, soft targets ``(n, n_classes)``."""
+        found = y
+        if y is None:
+            soft = getattr(X, "targets", None) if self.takes_soft_targets else None
+            found = getattr(X, "y", None) if soft is None else soft
         if found is None:
             raise ValueError("fit needs y: only Windows carry labels")
-        labels = read_labels(found)
+        if are_soft(found) and not self.takes_soft_targets:
+            raise ValueError(loss_problem(self.criterion, np.shape(found)))
+        labels = read_targets(found, "y") if are_soft(found) else read_labels(found)
         if len(labels) != n:
             raise ValueError(f"{n} windows but {len(labels)} labels")
         if n == 0:
             raise ValueError("there are no windows to train on")
         return labels
+
+    def _outputs_for(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels of the outputs of a new head."""
+        if not are_soft(labels):
+            return output_labels(self.classes, labels)
+        return output_labels(target_classes(self.classes, labels.shape[1]))
+
+    def _known_labels(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return labels as those of the outputs; soft targets as they are, checked against them."""
+        if are_soft(labels):
+            target_classes(self._outputs.tolist(), labels.shape[1])
+            return labels
+        return self._outputs[self._encoded(labels)]
 
     def _encoded(self, labels: NDArray[Any]) -> NDArray[np.int64]:
         encoded = encode_labels(labels, self._outputs)
@@ -338,14 +369,17 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
         split = self.train_split
+        needs_both = self.patience is not None and not self.monitor.endswith("_loss")
+        # With soft targets a class may have shares on a side where it has nowhere the most votes.
+        every_class = needs_both or getattr(dataset, "soft", None) is None
         if split == "subject":
             seed = self.random_state if isinstance(self.random_state, Integral) else 0
-            split = SubjectValidSplit(self.validation_fraction, int(seed))
+            split = SubjectValidSplit(self.validation_fraction, int(seed), every_class)
         check_train_split(split, groups, known=True)
         train, valid = split(dataset, dataset.y, groups)
         check_subjects_apart(train, valid, dataset, groups)
-        needs_both = self.patience is not None and not self.monitor.endswith("_loss")
-        check_sides(train, valid, self._outputs, self.monitor if needs_both else None)
+        if every_class:
+            check_sides(train, valid, self._outputs, self.monitor if needs_both else None)
         return train, valid
 
     # --- training ---------------------------------------------------------------------------------
@@ -357,8 +391,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         ----------
         X : Windows, ndarray (n, n_chans, n_times) or mne.Epochs
             See the class.
-        y : array-like, shape (n,), optional
-            Labels; those of the ``Windows`` by default.
+        y : array-like, shape (n,) or (n, n_classes), optional
+            Labels; those of the ``Windows`` by default.  For losses that say ``soft_targets =
+            True`` also shares of the classes 0 to n_classes - 1, each row summing to 1 (and
+            ``Windows.targets`` by default); splits by subject, samplers, ``class_weight`` and
+            scores by epoch go by the most voted class.
         groups : array-like, shape (n,), optional
             Subjects; those of the ``Windows`` by default.
 
@@ -400,7 +437,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         try:
             seed = self._seed()
             with seeded(seed), own_modes(self.device, training=True), self._threads():
-                train, valid = self.get_split_datasets(data, self._outputs[self._encoded(labels)], groups)
+                train, valid = self.get_split_datasets(data, self._known_labels(labels), groups)
                 self._learn_data(train, valid, groups, new)
                 self._check_scorers()
                 if fresh:
@@ -503,10 +540,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         A head that was reset, or has other outputs, takes new classes.
         """
         if before is None:
-            return FittedFacts(info, output_labels(self.classes, labels))
+            return FittedFacts(info, self._outputs_for(labels))
         other_head = before.stale is not None and self._n_logits() not in (None, len(before.classes))
         if before.stale == NEW_HEAD or other_head:
-            return replace(before, classes=output_labels(self.classes, labels), class_weight=None, stale=RUNNING)
+            return replace(before, classes=self._outputs_for(labels), class_weight=None, stale=RUNNING)
         self._check_same_classes()
         if "pretrained" in self._changed_since():
             raise ValueError(

@@ -17,9 +17,8 @@ from biot_bd.json_values import DAMAGE
 from biot_bd.models.checkpoints.pipeline_folder import (
     CONFIG,
     WEIGHTS,
-    classifier_spec,
     description_file,
-    steps_of,
+    inner_specs,
     weights_file,
 )
 from biot_bd.runs import read_json
@@ -140,12 +139,14 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     weights: Path | None = None
     try:
         description = read_description(folder)
-        found.named = [one for step in steps_of(description["pipeline"]) for one in _of_step(step)]
+        steps = inner_specs(description["pipeline"])
+        found.named = [one for step in steps for one in _of_step(step)]
         found.problems = [f"{one.where}: {one.problem}" for one in found.named if one.problem]
-        spec = classifier_spec(description)
-        found.left_out = without_run_settings(spec["params"])[1]
-        weights = weights_file(folder, spec)
-        check_sizes(spec, weights)
+        for spec in [step for step in steps if "weights" in step or step["kind"] == "classifier"]:
+            weights = weights_file(folder, spec)
+            if spec["kind"] == "classifier":
+                found.left_out += without_run_settings(spec["params"])[1]
+                check_sizes(spec, weights)
     except SavedPipelineError as error:
         found.problems.append(str(error))
         weights = None
@@ -179,11 +180,11 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[Named]:
         yield from _of_value(value, place)
     pretrained = step["params"].get("pretrained")
     if isinstance(pretrained, str):
-        told = step["fitted"].get("module_config")
+        told = step.get("classifier", step)["fitted"].get("module_config")
         problem = None if told else f"started from {pretrained!r}, and the model does not say its own sizes"
         yield Named("checkpoint", pretrained, f"{where}, parameter pretrained", None, problem)
-    if step["kind"] == "transformer":
-        for key, value in step["fitted"].items():
+    if step["kind"] in ("transformer", "probe", "ensemble"):
+        for key, value in (step["fitted"] if step["kind"] == "transformer" else step["fitted"]["attributes"]).items():
             yield from _of_value(value, f"{where}, attribute {key}")
 
 
@@ -207,7 +208,7 @@ def _of_value(value: Any, where: str) -> Iterator[Named]:
         yield _registered(kind, name, where)
     elif isinstance(value, dict):
         for tag, content in value.items():
-            if tag not in READERS:
+            if tag not in (*READERS, "$tensor"):
                 yield Named("entry", str(tag), where, None, f"unknown entry {tag!r}: written by another version")
             yield from _of_value(content, where)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +19,12 @@ from typing import Any
 import braindecode.models
 import torch
 from safetensors.torch import save_model
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.pipeline import Pipeline
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from biot_bd.exceptions import SavedPipelineError, UnknownNameError
 from biot_bd.json_values import DAMAGE
 from biot_bd.models.biot import BIOT
-from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import (
     CONFIG,
     FORMAT,
@@ -34,21 +33,21 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     classifier_spec,
     description_file,
     draft_name,
+    inner_specs,
     sha256,
-    weights_file,
 )
 from biot_bd.runs import atomic_path, environment, make_folder, to_jsonable, write_json
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
-from biot_bd.training.fitted_facts import FittedFacts
-from biot_bd.training.persistence.bounded_build import bounded_build
+from biot_bd.training.persistence.description import check_end, described
 from biot_bd.training.persistence.readers import damaged_model, read_description
-from biot_bd.training.persistence.run_settings import NOT_SAVED, without_run_settings
-from biot_bd.training.persistence.sizes import check_sizes
-from biot_bd.training.persistence.values import build, class_to_json, inside, load_transformer, to_json
+from biot_bd.training.persistence.steps import load_step
+from biot_bd.training.persistence.tensors import Tensors
 from biot_bd.training.resume import seeded
 
 VERSION = 2
+COMPOSITE_VERSION = 3
+"""Of what holds more than one part with weights: who knows version 2 alone cannot read it."""
 _OWN_WEIGHTS = re.compile(r"[\w-]+-[0-9a-f]{12}\.safetensors")
 """Drafts, and weights as format 1 named them."""
 
@@ -62,7 +61,9 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     Parameters
     ----------
     pipeline : Pipeline or BIOTClassifier
-        Fitted; the last step must be a :class:`BIOTClassifier`, the others transformers.
+        Fitted; the last step must be a :class:`BIOTClassifier`, a probe behind an
+        :class:`~biot_bd.Embedder`, or a :class:`~biot_bd.ensembles.SeedEnsemble` of these; the
+        others transformers.
     folder : path
         Made where needed.  A pipeline saved there before is replaced; other files stay.
     record : dict, optional
@@ -93,6 +94,9 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     ``log_dir`` and ``restart_dir`` belong to the run and are not saved.  A process that is killed
     while it saves leaves the former model or the new one, never a mixture.
 
+    A probe's model and its arrays, and the members of an ensemble, lie in the one file of weights,
+    so the folder needs neither the checkpoint nor a cache of embeddings.
+
     Where the module is BIOT (with a token for each channel) or another model of braindecode, the
     folder is also a Hub repository: ``braindecode.models.BIOT.from_pretrained(folder)`` loads the
     module.
@@ -114,16 +118,25 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     True
     """
     folder = Path(folder)
-    last = _check_end(pipeline)
-    if not hasattr(last, "facts_"):
+    last = check_end(pipeline)
+    plain = isinstance(last, BIOTClassifier)
+    if plain and not hasattr(last, "facts_"):
         raise SavedPipelineError(f"{type(last).__name__} is not fitted")
-    spec = _described(pipeline, learnt=True)
-    description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
-    module = uncompiled(last.module_)
-    hub_class, hub_config = hub_layout(module)
+    if not plain:
+        _check_fitted(last)
+    tensors = None if plain else Tensors()
+    spec = described(pipeline, tensors, learnt=True)
+    version = VERSION if plain else COMPOSITE_VERSION
+    description = {"format": FORMAT, "version": version, "pipeline": spec, "record": to_jsonable(record or {})}
+    hub_class, hub_config = hub_layout(uncompiled(last.module_)) if plain else (None, None)
     make_folder(folder)
-    draft, digest = _write_draft(module, folder)
-    classifier_spec(description)["weights"] = {"file": WEIGHTS, "sha256": digest, "hub_class": hub_class}
+    draft, digest = _write_draft(uncompiled(last.module_).state_dict() if tensors is None else tensors.tensors, folder)
+    if plain:
+        classifier_spec(description)["weights"] = {"file": WEIGHTS, "sha256": digest, "hub_class": hub_class}
+    else:
+        for one in inner_specs(spec):
+            if "weights" in one:
+                one["weights"].update(file=WEIGHTS, sha256=digest)  # type: ignore[attr-defined]  # plain dicts
     before = {path for path in folder.glob("*.safetensors") if _OWN_WEIGHTS.fullmatch(path.name)} - {draft}
     replaces = description_file(folder) is not None
     if not replaces:  # what declares a new model comes last
@@ -141,12 +154,19 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     return folder
 
 
-def _write_draft(module: torch.nn.Module, folder: Path) -> tuple[Path, str]:
+def _check_fitted(last: Any) -> None:
+    try:
+        check_is_fitted(last)
+    except NotFittedError as error:
+        raise SavedPipelineError(str(error)) from error
+
+
+def _write_draft(tensors: Mapping[str, torch.Tensor], folder: Path) -> tuple[Path, str]:
     """Write weights under a name that says their content; return the file and its checksum."""
     unnamed = folder / draft_name(WEIGHTS, "0" * 12)
     with atomic_path(unnamed) as temporary:
         # A view of a larger memory (as vector_to_parameters leaves) is written as what it shows.
-        state = {k: v.clone() if v.untyped_storage().nbytes() > v.nbytes else v for k, v in module.state_dict().items()}
+        state = {k: v.clone() if v.untyped_storage().nbytes() > v.nbytes else v for k, v in tensors.items()}
         save_model(SimpleNamespace(state_dict=lambda: state), str(temporary))  # type: ignore[arg-type]
         digest = sha256(temporary)
     draft = folder / draft_name(WEIGHTS, digest)
@@ -196,94 +216,8 @@ def check_savable(pipeline: Any) -> None:
     Traceback (most recent call last):
     biot_bd.exceptions.SavedPipelineError: callbacks__rates__lr_lambda: found the function ...
     """
-    _check_end(pipeline)
-    _described(pipeline, learnt=False)
-
-
-def _check_end(pipeline: Any) -> BIOTClassifier:
-    """Return the classifier that a pipeline ends in; raise where it is none of ours."""
-    where, last = type(pipeline).__name__, pipeline
-    while isinstance(last, Pipeline):
-        name, last = last.steps[-1]
-        where = f"step {name!r} ({type(last).__name__}): the last step cannot be saved"
-    if not isinstance(last, BIOTClassifier):
-        raise SavedPipelineError(f"{where}: only BIOTClassifier, and pipelines that end in it, can be saved")
-    return last
-
-
-def _described(pipeline: Any, learnt: bool) -> dict[str, Any]:
-    """Describe a pipeline, with or without what ``fit`` left in it."""
-    try:
-        with inside():
-            spec = settings_to_json("biotclassifier", pipeline)
-            if learnt:
-                add_learnt(spec, pipeline)
-    except SavedPipelineError as error:
-        raise SavedPipelineError(str(error)) from error.__cause__
-    return spec
-
-
-def settings_to_json(name: str, step: Any) -> dict[str, Any]:
-    """Describe an estimator as it was given, fitted or not."""
-    if step is None or step == "passthrough":
-        return {"name": name, "kind": "passthrough"}
-    if isinstance(step, Pipeline):
-        if step.memory is not None:
-            with inside("memory"):
-                raise SavedPipelineError(
-                    f"found {step.memory!r}; a pipeline that keeps its steps cannot be saved, set None"
-                )
-        return {"name": name, "kind": "pipeline", "steps": [_inner_to_json(n, s) for n, s in step.steps]}
-    if isinstance(step, BIOTClassifier):
-        return {"name": name, "kind": "classifier", **_classifier_to_json(step)}
-    if not isinstance(step, (BaseEstimator, TransformerMixin)) or not hasattr(step, "transform"):
-        raise SavedPipelineError(
-            f"found {type(step).__name__}, which is not a transformer; "
-            "pipelines of transformers that end in BIOTClassifier can be saved"
-        )
-    return {"name": name, "kind": "transformer", "class": class_to_json(type(step)), "params": _written(step)}
-
-
-def _inner_to_json(name: str, step: Any) -> dict[str, Any]:
-    with inside(name):
-        return settings_to_json(name, step)
-
-
-def _written(step: Any, **instead: Any) -> dict[str, Any]:
-    """Write the parameters of an estimator."""
-    written = {}
-    for name, value in step.get_params(deep=False).items():
-        with inside(name):
-            written[name] = to_json(instead.get(name, value))
-    return written
-
-
-def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
-    if isinstance(net.module, torch.nn.Module):
-        with inside("module"):
-            raise SavedPipelineError(
-                f"found an instance of {type(net.module).__name__}; give its class or registered name and module__ parameters"
-            )
-    return {"class": class_to_json(type(net)), "params": _written(net, **NOT_SAVED)}
-
-
-def add_learnt(spec: dict[str, Any], step: Any) -> None:
-    """Write what ``fit`` left in an estimator, but for its weights, into its description."""
-    if spec["kind"] == "pipeline":
-        for inner, (name, one) in zip(spec["steps"], step.steps, strict=True):
-            with inside(name):
-                add_learnt(inner, one)
-    elif spec["kind"] == "classifier":
-        step._follow_weights()
-        if step.facts_.stale is None:
-            step._check_built()
-        spec["fitted"] = step.facts_.as_dict()
-    elif spec["kind"] == "transformer":
-        spec["fitted"] = {}
-        for name, value in vars(step).items():
-            if name not in spec["params"]:
-                with inside(name):
-                    spec["fitted"][name] = to_json(value)
+    check_end(pipeline)
+    described(pipeline, learnt=False)
 
 
 def hub_layout(module: Any) -> tuple[str | None, dict[str, Any] | None]:
@@ -337,7 +271,7 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    Pipeline or BIOTClassifier
+    Pipeline, BIOTClassifier or SeedEnsemble
         Fitted, with the same probabilities; ``record_`` holds the record.
 
     Raises
@@ -380,40 +314,3 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
         raise damaged_model(folder, error) from error
     pipeline.record_ = description.get("record") or {}
     return pipeline
-
-
-def load_step(spec: dict[str, Any], folder: Path) -> Any:
-    """Build a step, or a pipeline of steps, of its description."""
-    kind = spec["kind"]
-    if kind == "passthrough":
-        return "passthrough"
-    if kind == "pipeline":
-        return Pipeline([(step["name"], load_step(step, folder)) for step in spec["steps"]])
-    if kind == "transformer":
-        return load_transformer(spec)
-    if kind != "classifier":
-        raise SavedPipelineError(f"{folder}: the saved pipeline has an unknown kind of step {kind!r}")
-    path = weights_file(folder, spec)
-    check_sizes(spec, path)
-    params, left_out = without_run_settings(spec["params"])
-    if left_out:
-        warnings.warn(
-            f"{folder}: left out, as it belongs to the run that trained the model: {', '.join(left_out)}; "
-            "set it anew where you train on",
-            stacklevel=2,
-        )
-    net = build(spec["class"], params)
-    if not isinstance(net, BIOTClassifier):
-        raise SavedPipelineError(f"{folder}: the classifier is a {type(net).__name__}, expected a BIOTClassifier")
-    facts = FittedFacts.from_dict(spec["fitted"])
-    if net.pretrained is not None and facts.module_config is None:
-        raise SavedPipelineError(
-            f"{folder}: the model started from {net.pretrained!r} and does not say its own sizes; loading a model reads "
-            "no other file: train it again"
-        )
-    with bounded_build(folder, path):
-        net._restore(facts)
-    fill_module(uncompiled(net.module_), path, str(net.device))
-    net.module_.eval()
-    net._note_weights()
-    return net

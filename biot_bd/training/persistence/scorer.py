@@ -200,8 +200,9 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
     """Load what :func:`biot_bd.save_pipeline` saved, to score windows and nothing else.
 
     Transformers and BIOT in a plain :class:`BIOTClassifier` load without braindecode and skorch;
-    everything else (another module, a subclass, a compiled one, a precision other than fp32) goes
-    through :func:`biot_bd.load_pipeline`.
+    everything else (another module, a subclass, a compiled one, a precision other than fp32, a
+    probe behind an embedder, an ensemble) goes through :func:`biot_bd.load_pipeline`; a composite
+    becomes one network there.
 
     Parameters
     ----------
@@ -283,14 +284,8 @@ def _load_network(spec: Mapping[str, Any], folder: Path) -> _Network:
 
 def _whole(folder: Path) -> Scorer:
     """Load the whole estimator: training's imports, and every kind of module."""
-    from sklearn.pipeline import Pipeline
-
+    from biot_bd.training.persistence.networks import as_network
     from biot_bd.training.persistence.pipelines import load_pipeline
 
     pipeline = load_pipeline(folder)
-    steps: list[Any] = []
-    last = pipeline
-    while isinstance(last, Pipeline):
-        *before, last = [step for _, step in last.steps if step != "passthrough"]
-        steps += before
-    return Scorer(steps, last, pipeline.record_)
+    return Scorer(*as_network(pipeline), pipeline.record_)

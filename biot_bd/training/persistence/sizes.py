@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.models.checkpoints.pipeline_folder import prefix_of
 
 MOST = {"n_times": 10_000_000, "sfreq": 1_000_000, "hop_length": 10_000_000, "max_seq_len": 10_000_000}
 MOST_OTHERS = 100_000
@@ -58,7 +59,7 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
         raise SavedPipelineError(
             f"input_info names windows of {info['n_chans']} channels and {info['n_times']} samples, above {MOST_SAMPLES:,} values"
         )
-    found = _sizes_of_biot(weight_shapes(weights))
+    found = _sizes_of_biot(weight_shapes(weights, prefix_of(spec)))
     for where, name, value in _declared(spec):
         if name in found and value is not None and found[name] != value:
             raise SavedPipelineError(f"{where} is {value!r}, but the weights in {weights.name} have {found[name]}")
@@ -69,11 +70,14 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
             raise SavedPipelineError(f"parameter module__{name} is {given!r}, but module_config.{name} is {built!r}")
 
 
-def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in a file of safetensors; the tensors are not read."""
+def weight_shapes(path: Path, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a file of safetensors whose name begins with ``prefix``,
+    by the rest of its name; the tensors are not read.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
         raise SavedPipelineError(f"{path}: damaged weights ({error}); copy the folder again") from error
 

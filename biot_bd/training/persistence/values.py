@@ -59,7 +59,7 @@ _SAFE_KINDS = (
 )
 _BUILT = (*_ESTIMATORS, *_SPLITS, "braindecode.augmentation:Transform")
 LONGEST_TEXT_BYTES = 4 * 10_000
-KINDS = ("models", "losses", "objectives", "callbacks", "montages", "label_rules")
+KINDS = ("models", "losses", "objectives", "callbacks", "montages", "label_rules", "frozen_probes")
 """Registries whose names a saved pipeline may hold."""
 
 

@@ -13,9 +13,9 @@ from biot_bd.exceptions import SavedPipelineError
 from biot_bd.json_values import DAMAGE
 from biot_bd.models.checkpoints.pipeline_folder import FORMAT, PIPELINE, description_file
 from biot_bd.runs import read_json
-from biot_bd.training.persistence.readers import version1, version2
+from biot_bd.training.persistence.readers import version1, version2, version3
 
-READERS = {1: version1.read, 2: version2.read}
+READERS = {1: version1.read, 2: version2.read, 3: version3.read}
 
 
 def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     version = description.get("version")
     reader = READERS.get(version) if type(version) is int else None
     if reader is None:
-        known = " and ".join(map(str, READERS))
+        known = f"{', '.join(map(str, list(READERS)[:-1]))} and {max(READERS)}"
         raise SavedPipelineError(
             f"{file}: of format version {description.get('version')}; this biot_bd reads {known}: install a newer one"
         )

@@ -65,13 +65,18 @@ def read(description: dict[str, Any]) -> dict[str, Any]:
     """
     spec = classifier_spec({"pipeline": description["pipeline"]})
     for step in steps_of(description["pipeline"]):
-        check_values(step, _Step, f"step {step.get('name')}")
-        step["params"] = {key: _number(value) for key, value in step["params"].items()}  # type: ignore[index]  # of JSON
-        if step["kind"] not in ("classifier", "transformer"):
-            raise ValueError(f"step {step['name']!r} is of an unknown kind, {step['kind']!r}")
-        step["class"]
+        check_step(step)
     if spec["kind"] != "classifier":
         raise ValueError(f"the last step is of kind {spec['kind']!r}, expected 'classifier'")
     check_values(spec["fitted"], Fitted, "fitted")
     check_values(description.get("record"), dict[str, Any] | None, "record")
     return description
+
+
+def check_step(step: Any) -> None:
+    """Check a transformer or classifier, and make its parameters plain numbers."""
+    check_values(step, _Step, f"step {step.get('name')}")
+    step["params"] = {key: _number(value) for key, value in step["params"].items()}
+    if step["kind"] not in ("classifier", "transformer"):
+        raise ValueError(f"step {step['name']!r} is of an unknown kind, {step['kind']!r}")
+    step["class"]
