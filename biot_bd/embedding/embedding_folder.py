@@ -297,14 +297,15 @@ def _nearest(
         queries += own[evenly_by_group(subjects[own], max(1, N_QUERIES // len(known)), rng)].tolist()
     apart = subjects if len(np.unique(subjects)) > 1 else None
     found = nearest_windows(pooled, queries, n_neighbors=N_NEIGHBOURS, metric=metric, apart=apart)
+    parts = [found[found["query"] == query] for query in pd.unique(found["query"])]
     return [
         {
-            "query": int(query),
+            "query": int(own["query"].iloc[0]),
             "neighbours": own["neighbour"].astype(int).tolist(),
             "distances": own["distance"].tolist(),
             "of_other_subjects": apart is not None,
         }
-        for query, own in found.groupby("query", sort=False)
+        for own in parts
     ]
 
 

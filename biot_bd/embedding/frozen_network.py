@@ -155,7 +155,8 @@ class FrozenNetwork:
             return "fp32"
         exact, self.precision = self.embed(x), "bf16"
         found = self.embed(x)
-        apart = np.linalg.norm(np.nan_to_num(found - exact)) / max(np.linalg.norm(np.nan_to_num(exact)), 1e-12)
+        moved, length = (float(np.linalg.norm(np.nan_to_num(one))) for one in (found - exact, exact))
+        apart = moved / max(length, 1e-12)
         return "bf16" if np.isfinite(apart) and apart <= TOLERANCE else "fp32"
 
     def identity(self, embedder: Any) -> dict[str, Any]:
