@@ -77,6 +77,13 @@ KINDS = {
         ("windows", "WINDOWS"),
         "biot-bd report {}",
     ),
+    "study": Kind(
+        "a study of foundation models",
+        ("study.json", "comparison.csv"),
+        "biot-bd study --store NAME={} -o STUDY",
+        ("windows", "WINDOWS"),
+        "biot-bd report {}",
+    ),
     "windows": Kind(
         "prepared windows",
         ("manifest.json",),

@@ -23,7 +23,7 @@ def report(
     """
     from biot_bd.commands._folders import expect, kind_of
 
-    expect(run, "run", "pretraining", "embeddings")
+    expect(run, "run", "pretraining", "embeddings", "study")
     if windows is not None:
         expect(windows, "windows")
 
@@ -37,6 +37,11 @@ def report(
 
         made = write_embedding_report(run, windows=None if windows is None else open_windows(windows))
         _show_page(made, {}, open_it, json)
+        return
+    if kind_of(run) == "study":
+        from biot_bd.report import write_study_page
+
+        _show_page(write_study_page(run), {}, open_it, json)
         return
     from biot_bd.report import write_report
     from biot_bd.report.run_folder import read_run

@@ -1,8 +1,8 @@
 """EPILEPSIAE recordings: text in ``.head``, samples of 16 bits in ``.data``, read by MNE.
 
-MNE's ``read_raw_nicolet`` takes the digits behind the second of ``start_ts`` for microseconds,
-believes ``num_samples`` and reads ``conversion_factor`` as microvolts; some centres wrote files
-that are shorter, and factors in millivolts or volts.  The header is therefore read here.
+MNE's ``read_raw_nicolet`` drops the fraction of a second of ``start_ts``, believes ``num_samples``
+and reads ``conversion_factor`` as microvolts; some centres wrote files that are shorter, and
+factors in millivolts or volts.  The header is therefore read here.
 """
 
 from __future__ import annotations

@@ -327,12 +327,9 @@ class AdaptiveCleaner(RecordingStep):
                 return
             least = _by_autoreject(x[good] * (uv_per_unit / UV_PER_V), sfreq) * UV_PER_V / uv_per_unit
         for start, stop in stretches:
-            part = x[good, start:stop].astype(np.float64)
             # What is filtered out makes no burst.
-            for row, i in enumerate(good):
-                if freqs := report.filtered.get(names[i]):
-                    part[row] = _notched(part[row], sfreq, freqs)
-            for loud in find_loud_stretches(part, sfreq, float(z), least):
+            signals = [_notched(x[i, start:stop], sfreq, report.filtered.get(names[i], ())) for i in good]
+            for loud in find_loud_stretches(signals, sfreq, float(z), least):
                 burst = Burst(
                     names[good[loud.channel]],
                     (start + loud.start) / sfreq,
@@ -372,7 +369,7 @@ class AdaptiveCleaner(RecordingStep):
 
 def _notched(signal: NDArray[Any], sfreq: float, freqs_hz: tuple[float, ...]) -> NDArray[Any]:
     """Return a signal without line frequencies; one that is shorter than the filter as it is."""
-    if len(signal) < FILTER_S * sfreq:
+    if not freqs_hz or len(signal) < FILTER_S * sfreq:
         return signal
     return remove_line_noise(signal[None], sfreq, freqs_hz)[0].astype(signal.dtype)
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.bursts import RHYTHMIC
 from biot_bd.signals.rhythm import rhythmicity
 
 SHORTEST_S = 60.0
@@ -28,7 +27,7 @@ _Z = 5.0
 _PIECE_S = 1.0
 _MOST_PIECES = 600
 _FEWEST_CHANS = 4
-_RHYTHM_S, _RHYTHM_PIECES = 4.0, 25
+_RHYTHMIC, _RHYTHM_S, _RHYTHM_PIECES = 0.3, 4.0, 25
 _FAST_HZ, _SLOW_HZ = 30.0, 1.0
 _LEAST_SPREAD = 0.06  # of log10 values: channels that agree within 15 percent are alike
 _LEAST_RATIO = 4.0
@@ -98,7 +97,7 @@ def find_bad_channels(x: NDArray[Any], sfreq: float, ignored_hz: Sequence[float]
             found[channel] = f"noise above {_FAST_HZ:g} Hz is {noises[channel]:.2g} times the EEG below"
             continue
         is_off = abs(size_z[channel]) > _Z and not 1 / _LEAST_RATIO < sizes[channel] < _LEAST_RATIO
-        if is_off and (sizes[channel] < 1 or _rhythm(x[channel], sfreq) < RHYTHMIC):
+        if is_off and (sizes[channel] < 1 or _rhythm(x[channel], sfreq) < _RHYTHMIC):
             found[channel] = f"amplitude {sizes[channel]:.2g} times that of the others"
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,14 @@ APART_S = 1.0
 """Loud stretches that are nearer to one another are one."""
 LONGEST_S = 2.0
 """A loud stretch that is longer is no burst: movements end, seizures last."""
-RHYTHMIC = 0.5
-"""Agreement with itself from which on a stretch is a rhythm."""
+RHYTHMIC = 0.15
+"""Agreement with itself from which on a stretch is a rhythm: single pops and movements stay below
+0.05, two seconds of spikes and waves above 0.19."""
 _CONTEXT_S = 0.5
 _FEWEST_PIECES = 20
 _LEAST_SPREAD = 0.1  # of log10 amplitudes; real EEG has more
 _LEAST_RATIO = 4.0
+_EDGE_RATIO = 2.0  # what stands beside a loud piece and is as loud belongs to it
 _MAD = 1.4826
 
 
@@ -52,7 +55,9 @@ class LoudStretch:
         return not self.kept_because
 
 
-def find_loud_stretches(x: NDArray[Any], sfreq: float, z: float, least: float | None = None) -> list[LoudStretch]:
+def find_loud_stretches(
+    signals: Sequence[NDArray[Any]], sfreq: float, z: float, least: float | None = None
+) -> list[LoudStretch]:
     """Find stretches that are far louder than a channel usually is, and judge which are bursts.
 
     A burst is over within 2 s, lies inside what is given (of one that is cut nobody knows how long
@@ -60,15 +65,15 @@ def find_loud_stretches(x: NDArray[Any], sfreq: float, z: float, least: float | 
 
     Parameters
     ----------
-    x : ndarray, shape (n_chans, n_times)
-        Signals, all finite.
+    signals : sequence of ndarray, shape (n_times,)
+        One a channel, all finite and of one length.
     sfreq : float
         Their rate in Hz.
     z : float
         Robust z-score of the log peak-to-peak amplitude of pieces of 0.25 s from which on one is
         loud; it must also be four times the median.
     least : float, optional
-        A peak-to-peak amplitude instead, in the unit of ``x``, which others found.
+        A peak-to-peak amplitude instead, in their unit, which others found.
 
     Returns
     -------
@@ -84,24 +89,33 @@ def find_loud_stretches(x: NDArray[Any], sfreq: float, z: float, least: float | 
     [(1984, 2112, True)]
     """
     n = max(1, round(PIECE_S * sfreq))
-    n_pieces = x.shape[-1] // n
+    n_pieces = len(signals[0]) // n if len(signals) else 0
     if n_pieces < _FEWEST_PIECES:
         return []
+    pieces = [signal[: n_pieces * n].reshape(n_pieces, n) for signal in signals]
+    heights = np.array([piece.max(axis=1) - piece.min(axis=1) for piece in pieces], dtype=np.float64)
+    usual = np.maximum(np.median(heights, axis=1, keepdims=True), np.finfo(float).tiny)
+    logs = np.log10(np.maximum(heights / usual, 1e-3))
+    scores = logs / np.maximum(_MAD * np.median(np.abs(logs), axis=1, keepdims=True), _LEAST_SPREAD)
+    loud = (scores > z) & (heights > _LEAST_RATIO * usual) if least is None else heights > least
+    loud &= usual > np.finfo(float).tiny  # beside a channel that is flat half of the time all is loud
+    edge = heights > _EDGE_RATIO * usual
     found = []
-    for channel, signal in enumerate(x):
-        pieces = signal[: n_pieces * n].reshape(n_pieces, n)
-        height = np.asarray(pieces.max(axis=1) - pieces.min(axis=1), np.float64)
-        usual = float(np.median(height))
-        if usual <= 0:
-            continue
-        logs = np.log10(np.maximum(height, 1e-3 * usual) / usual)
-        scores = logs / max(_MAD * float(np.median(np.abs(logs))), _LEAST_SPREAD)
-        loud = (scores > z) & (height > _LEAST_RATIO * usual) if least is None else height > least
-        for a, b in _runs(np.flatnonzero(loud), round(APART_S / PIECE_S)):
+    for channel in np.flatnonzero(loud.any(axis=1)).tolist():
+        signal = signals[channel]
+        for a, b in _runs(_grown(loud[channel], edge[channel]), round(APART_S / PIECE_S)):
             start, stop = a * n, (b + 1) * n
             why = _why_kept(signal, start, stop, n_pieces * n, sfreq)
-            found.append(LoudStretch(channel, start, stop, float(scores[a : b + 1].max()), why))
+            found.append(LoudStretch(channel, start, stop, float(scores[channel, a : b + 1].max()), why))
     return found
+
+
+def _grown(loud: NDArray[np.bool_], edge: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the pieces of ``loud`` and those of ``edge`` that hang together with one."""
+    either = loud | edge
+    starts = np.flatnonzero(np.diff(np.concatenate([[False], either, [False]]).astype(np.int8)))
+    kept = [np.arange(a, b) for a, b in starts.reshape(-1, 2) if loud[a:b].any()]
+    return np.concatenate(kept) if kept else np.zeros(0, np.int64)
 
 
 def _runs(pieces: NDArray[np.int64], apart: int) -> list[tuple[int, int]]:

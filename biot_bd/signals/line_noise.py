@@ -13,6 +13,7 @@ PIECE_S = 4.0
 FILTER_S = 6.6
 """Length of the filter; shorter signals are left as they are."""
 _MOST_PIECES = 300
+_SAMPLES_AT_ONCE = 2**20
 _PEAK_HZ, _NEAR_HZ, _FAR_HZ = 0.5, 1.0, 4.0
 _WIDTH_HZ, _TRANSITION_HZ = 0.5, 1.0
 
@@ -77,15 +78,17 @@ def line_noise_db(x: NDArray[Any], sfreq: float, freqs_hz: Sequence[float]) -> N
     starts = np.unique(np.linspace(0, x.shape[-1] - n, min(_MOST_PIECES, 1 + 2 * (x.shape[-1] - n) // n)).astype(int))
     taper = np.hanning(n)
     at_hz = np.fft.rfftfreq(n, 1 / sfreq)
-    for channel, signal in enumerate(x):
-        pieces = np.stack([signal[start : start + n] for start in starts]).astype(np.float64)
-        pieces -= pieces.mean(axis=1, keepdims=True)
+    away_hz = [np.abs(at_hz - freq) for freq in freqs_hz]
+    at_once = max(1, _SAMPLES_AT_ONCE // (n * len(starts)))
+    for first in range(0, len(x), at_once):
+        pieces = np.stack([x[first : first + at_once, start : start + n] for start in starts]).astype(np.float64)
+        pieces -= pieces.mean(axis=-1, keepdims=True)
         power = np.median(np.abs(np.fft.rfft(pieces * taper)) ** 2, axis=0)
-        for i, freq in enumerate(freqs_hz):
-            off_hz = np.abs(at_hz - freq)
-            around = np.median(power[(off_hz >= _NEAR_HZ) & (off_hz <= _FAR_HZ)])
-            if around > 0:
-                out[channel, i] = 10 * np.log10(power[off_hz <= _PEAK_HZ].max() / around)
+        for i, away in enumerate(away_hz):
+            around = np.median(power[:, (away >= _NEAR_HZ) & (away <= _FAR_HZ)], axis=1)
+            peak = power[:, away <= _PEAK_HZ].max(axis=1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                out[first : first + at_once, i] = np.where(around > 0, 10 * np.log10(peak / around), -np.inf)
     return out
 
 
