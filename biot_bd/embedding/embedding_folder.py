@@ -53,6 +53,7 @@ class EmbeddedWindows:
     Parameters
     ----------
     folder : Path
+        Where they lie.
     facts : dict
         What ``embedding.json`` says.
     embeddings : ndarray of float32, shape (n, n_features) or (n, n_tokens, n_features)
@@ -181,6 +182,7 @@ def read_embeddings(folder: str | os.PathLike[str]) -> EmbeddedWindows:
     Parameters
     ----------
     folder : path-like
+        Its ``embedding.json`` is written last.
 
     Returns
     -------

@@ -55,6 +55,11 @@ def map_figure(
     ValueError
         Not one name a point.
 
+    See Also
+    --------
+    project : Finds the places.
+    cluster_facts : Numbers, which a map does not give.
+
     Examples
     --------
     >>> import numpy as np
@@ -138,6 +143,10 @@ def windows_figure(
     ------
     ValueError
         Names do not fit.
+
+    See Also
+    --------
+    nearest_windows : Finds windows that are alike.
 
     Examples
     --------
