@@ -107,6 +107,26 @@ def test_alarms_on_a_twentieth_of_the_quiet_windows_raise_the_published_form_and
     assert sens_fa_auc(after) < sens_fa_auc(before) - 0.3
 
 
+def test_the_table_of_the_page_holds_these_numbers():
+    y, p, names = fold(np.random.default_rng(0), 8, 2, 2.0)
+    alarms, quiet = p.copy(), np.flatnonzero(y == 0)
+    alarms[np.random.default_rng(0).choice(quiet, len(quiet) // 20, replace=False)] = 1.0
+    rows = {
+        "`p`": p,
+        "`p**4`": p**4,
+        "`p**12`": p**12,
+        "`1 - (1 - p)**12`": 1 - (1 - p) ** 12,
+        "`rank(p)`": np.argsort(np.argsort(p)) / len(p),
+        "`p`, always in alarm on 5 % of the quiet windows": alarms,
+        "a perfect detector of 0 and 1": y.astype(float),
+    }
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    for name, values in rows.items():
+        strict, published = (sens_fa_auc([(y, values, names)], form=form) for form in ("strict", PUBLISHED))
+        last = "undefined" if np.isnan(published) else f"{published:.3f}"
+        assert f"| {name} | {strict:.3f} | {last} |" in page
+
+
 def test_the_strict_form_is_one_for_a_perfect_detector_and_zero_for_a_silent_one():
     y, p, names = CASES["perfect detector of 0 and 1"]()[0]
     assert sens_fa_auc([(y, p, names)]) == 1.0
