@@ -190,8 +190,8 @@ class _Recording:
         duration = cells_s if source.duration_s is None else float(source.duration_s)
         self.n_samples = round(duration * RATE_HZ)
         self._end_s = min(cells_s, duration)
-        reference = as_intervals(source.reference, duration, f"reference of {source.recording}") if duration else []
-        joined, _ = merge(np.reshape(reference, (-1, 2)), np.nextafter(self._gap_s, 0))
+        reference = as_intervals(source.reference, duration, f"reference of {source.recording}")
+        joined, _ = merge(reference, float(np.nextafter(self._gap_s, 0)))
         split = [piece for event in joined.tolist() for piece in self._pieces(*event)]
         self.n_reference = len(split)
         wide = np.reshape(split, (-1, 2)) + [-parameters.tolerance_start_s, parameters.tolerance_end_s]

@@ -167,17 +167,11 @@ def _runs(mask: NDArray[np.bool_], rows: Sequence[slice]) -> NDArray[np.int64]:
 
 def _strict_sweep(fold: _Checked, window_s: float) -> Sweep:
     y, proba, rows = fold
-    return sweep_thresholds(
-        [
-            Cells(
-                f"from window {a.start} on",
-                proba[a],
-                window_s,
-                _runs(y[a] == 1, [slice(0, a.stop - a.start)]) * window_s,
-            )
-            for a in rows
-        ]
-    )
+    cells = []
+    for own in rows:
+        seizures = _runs(y[own] == 1, [slice(0, own.stop - own.start)]) * window_s
+        cells.append(Cells(f"from window {own.start} on", proba[own], window_s, seizures.tolist()))
+    return sweep_thresholds(cells)
 
 
 def step_area(sweeps: Sequence[Sweep], fa_range_per_h: tuple[float, float] = FA_RANGE_PER_H) -> float:
