@@ -96,8 +96,12 @@ def sens_fa_score(folds: Sequence[Fold], form: str = "strict", window_s: float =
 
     Parameters
     ----------
-    folds, form, window_s
+    folds : sequence of (y_true, proba, recording)
         As in :func:`sens_fa_auc`.
+    form : {"strict", "neuroatlas-0.1.1"}, default="strict"
+        As in :func:`sens_fa_auc`.
+    window_s : float, default=10
+        Length of a window in seconds.
 
     Returns
     -------
