@@ -94,10 +94,16 @@ class Sweep:
         -------
         fa_per_h, sensitivity : ndarray of shape (n_steps,)
             Ascending, the first at 0 false alarms; sensitivity NaN where there is no seizure.
+
+        Notes
+        -----
+        Thresholds below the lowest one with the most false alarms are left out: there alarms grow
+        together until a whole recording is one of them, which finds all and is counted once.
         """
         if not self.n_reference:
             return np.zeros(1), np.full(1, np.nan)
-        fp, tp = np.append(0, self.fp), np.append(0, self.tp)  # no alarm at all is always possible
+        kept = len(self.fp) - int(np.argmax(self.fp[::-1])) if len(self.fp) else 0
+        fp, tp = np.append(0, self.fp[:kept]), np.append(0, self.tp[:kept])  # no alarm at all is always possible
         order = np.lexsort((-tp, fp))
         best = np.maximum.accumulate(tp[order])
         rates, first = np.unique(fp[order], return_index=True)  # the most seizures stand first

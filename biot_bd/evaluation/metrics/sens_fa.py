@@ -67,8 +67,9 @@ def sens_fa_auc(folds: Sequence[Fold], form: str = "strict", window_s: float = 1
     -----
     ``"strict"``: every distinct probability of a fold is a threshold; runs of windows are events,
     scored as SzCORE prescribes (merged within 90 s, split at 300 s, 30 s before to 60 s after a
-    seizure tolerated, any overlap).  The sensitivity at a rate of false alarms is the best of all
-    thresholds that keep the rate, 0 where only silence does.  The curve is the median over the
+    seizure tolerated, any overlap).  The sensitivity at a rate of false alarms is the best of the
+    thresholds that keep the rate, 0 where only silence does; thresholds below the one with most
+    false alarms do not count, as alarms grow together there.  The curve is the median over the
     folds that have a seizure, its area exact and divided by the full width, three decades.
 
     ``"neuroatlas-0.1.1"``: thresholds ``linspace(0, 1, 200)``; runs that overlap are hits, others
