@@ -50,6 +50,7 @@ def test_prepare_tells_the_windows_of_each_class(stores, capsys):
     assert facts["subjects"] == {f"lab/{k}": each for k in (1, 2, 3)}
 
 
+@pytest.mark.slow
 def test_cv_takes_the_classes_of_the_windows_and_writes_their_page(stores, tmp_path):
     settings = ["--cv", "subject-kfold-3", "--epochs", "2", "--batch-size", "16", "--lr", "0.01", "--seed", "0", *SIZES]
     assert main(["cv", str(stores[0]), "-o", str(tmp_path / "run"), *settings]) == 0
@@ -63,10 +64,12 @@ def test_pretrain_draws_batches_from_stores_of_other_montages_by_weight(stores, 
     weights = ["--corpus-weights", "lab=1", "--corpus-weights", "ward=3"]
     settings = ["--epochs", "1", "--batch-size", "16", "--validation-fraction", "0", *SIZES]
     assert main(["pretrain", *map(str, stores), "-o", str(tmp_path / "run"), *weights, *settings]) == 0
-    facts = read_json(tmp_path / "run/run.json")
+    facts = read_json(tmp_path / "run/pretraining.json")
     mixed = Windows.mix([Windows.open(store) for store in stores])
-    assert facts["data"]["shape"] == list(mixed.shape) == [180, 35, 400]
-    assert len(facts["subjects"]["train"]) == 6
+    assert facts["input_info"]["ch_names"] == list(mixed.ch_names)
+    assert len(mixed.ch_names) == 16 + 19
+    assert facts["record"]["data"]["shape"] == list(mixed.shape)
+    assert len(facts["train_subjects"]) == 6
 
 
 @pytest.mark.parametrize("weights", [["lab=1"], ["lab=1", "home=1"], ["lab", "ward=1"], ["lab=1", "lab=2"]])
