@@ -123,6 +123,8 @@ class Windows:
         Open what ``prepare`` or ``relabel`` wrote.
     concat(parts)
         Join windows of several stores.
+    mix(parts)
+        Join windows of corpora with other channels and classes.
     map(transformer)
         The same windows with a step that is applied when they are read.
     query(expr)
@@ -238,18 +240,52 @@ class Windows:
         UserWarning
             Subjects have one name, which begins with that of a folder, and no recording in common.
         """
+        return cls._joined(parts, mixed=False)
+
+    @classmethod
+    def mix(cls, parts: Sequence[Windows]) -> Windows:
+        """Join windows of corpora that have other channels, label rules and classes.
+
+        For one pretraining of several corpora, or one training with a head each
+        (``"supervised-multitask"``).  The windows have the channels of all parts, by name, in the
+        order in which they first occur; a channel that a part has not is absent (NaN throughout) in
+        its windows.  Where classes differ, a label means what the corpus says that its subject's
+        name space names.
+
+        Parameters
+        ----------
+        parts : sequence of Windows
+            They agree in rate, window length and steps.
+
+        Raises
+        ------
+        ValueError
+            They do not agree, there are none, or two recordings of a subject have one name.
+        SubjectLeakError
+            A recording is there under the names of two subjects.
+
+        Warns
+        -----
+        UserWarning
+            As :meth:`concat`.
+        """
+        return cls._joined(parts, mixed=True)
+
+    @classmethod
+    def _joined(cls, parts: Sequence[Windows], *, mixed: bool) -> Windows:
         parts = list(parts)
         if not parts:
-            raise ValueError("nothing to join: concat needs at least one Windows")
+            raise ValueError("nothing to join: give at least one Windows")
         if any(not isinstance(part, Windows) for part in parts):
-            raise TypeError(f"concat joins Windows; got {[type(part).__name__ for part in parts]}")
+            raise TypeError(f"only Windows are joined; got {[type(part).__name__ for part in parts]}")
+        mixed = mixed or any(part._source.mixed for part in parts)
         for part in parts[1:]:
             if _described(part._steps) != _described(parts[0]._steps):
                 raise ValueError(
                     f"cannot join windows with different steps {list(parts[0]._steps)} and {list(part._steps)}; join first, then map"
                 )
         key = tuple(dict.fromkeys(pair for part in parts for pair in part._source.key))
-        source = open_source(key)
+        source = open_source(key, mixed)
         begin = dict(zip(key, source.offsets, strict=False))
         rows = []
         for part in parts:
@@ -261,7 +297,7 @@ class Windows:
             check_recordings_apart(joined.recordings)
             check_names_apart(source.recordings)
             if (doubt := shared_subjects([table.recordings for table in source.tables])) is not None:
-                warnings.warn(doubt, stacklevel=2)
+                warnings.warn(doubt, stacklevel=3)
         return joined
 
     def map(self, transformer: WindowTransformer) -> Windows:
@@ -327,7 +363,8 @@ class Windows:
         if not self._is_all():
             raise ValueError("relabel works on all windows of a store; select afterwards, e.g. relabel(...).query(...)")
         rule = settled_rule(make_label_rule(labels), descriptions_of(self.entries))
-        windows = Windows.concat([Windows.open(_relabelled(t, rule, window_s, stride_s)) for t in self.tables])
+        tables = [Windows.open(_relabelled(t, rule, window_s, stride_s)) for t in self.tables]
+        windows = Windows._joined(tables, mixed=self._source.mixed)
         for step in self._steps:
             windows = windows.map(step)
         return windows
@@ -443,8 +480,8 @@ class Windows:
 
     @property
     def label_rule(self) -> str:
-        """Name of the label rule, with parameters that are not its defaults."""
-        return self._source.tables[0].label_rule
+        """Name of the label rule, with parameters that are not its defaults; all of a mixture."""
+        return " | ".join(dict.fromkeys(table.label_rule for table in self._source.tables))
 
     @property
     def generated(self) -> bool:
@@ -718,7 +755,8 @@ class Windows:
     # ---- pickling and showing ----
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self._source.key, None if self._is_all() else self._rows, self._steps)
+        rows = None if self._is_all() else self._rows
+        return _reopened, (self._source.key, rows, self._steps, self._source.mixed)
 
     def __repr__(self) -> str:
         counts = np.bincount(self.y, minlength=len(self.classes))
@@ -741,8 +779,10 @@ class Windows:
         return "\n".join(lines) + ">"
 
 
-def _reopened(key: tuple[tuple[str, str], ...], rows: Any, steps: tuple[WindowTransformer, ...]) -> Windows:
-    return Windows._of(open_source(key), rows, steps)
+def _reopened(
+    key: tuple[tuple[str, str], ...], rows: Any, steps: tuple[WindowTransformer, ...], mixed: bool = False
+) -> Windows:
+    return Windows._of(open_source(key, mixed), rows, steps)
 
 
 def _uses_cache(step: WindowTransformer) -> bool:

@@ -25,6 +25,7 @@ from biot_bd.evaluation.model_selection.folds import (
 )
 from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.exceptions import ContaminationError, SplitError
+from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
 from biot_bd.windows.same_recordings import check_recordings_apart
 
@@ -168,6 +169,8 @@ class SubjectSplit(BaseEstimator):
         if isinstance(X, Windows):
             own = X.groups
             check_recordings_apart(X.recordings)
+        elif isinstance(X, SubjectArray):  # e.g. what an Embedder makes of windows
+            own = X.groups
         found = own if groups is None else groups
         if found is None:
             kind = ContaminationError if self.checkpoint is not None else SplitError
@@ -185,5 +188,5 @@ class SubjectSplit(BaseEstimator):
             raise SplitError(f"window {int(np.argmax(nameless))} has no subject in groups")
         subjects = subjects.astype(str).astype(object)
         if own is not None and not np.array_equal(subjects, np.asarray(own).astype(str).astype(object)):
-            raise SplitError("groups differ from the subjects that the Windows carry; leave groups out")
+            raise SplitError(f"groups differ from the subjects that the {type(X).__name__} carry; leave groups out")
         return subjects
