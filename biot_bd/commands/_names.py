@@ -20,10 +20,10 @@ from biot_bd.exceptions import UnknownNameError
 BASELINES = ("eegnet", "bdtcn", "spectral-power", "line-length", "always-on", "always-off")
 SAMPLERS = ("class-balanced", "subject-balanced", "class-subject-balanced", "background-subsample", "page-shuffle")
 FINETUNE = tuple(
-    "full linear-probe gradual two-stage lora layer-decay discriminative warm-up cosine no-decay label-smoothing mixup ema".split()
+    "full linear-probe gradual two-stage lora dora ia3 layer-decay discriminative warm-up cosine no-decay label-smoothing mixup ema".split()
 )
 PROTOCOLS = ("biot-paper", "biot-code", "cbramod", "ours")
-SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code")
+SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code", "tusz-official")
 ON_MISSING = ("raise", "drop", "interpolate")
 THRESHOLDS = ("balanced-accuracy", "matched-prevalence")
 DETECTOR_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8", "int8-bf16")

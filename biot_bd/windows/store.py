@@ -116,6 +116,8 @@ class Recording:
         before.
     annotations_from : str or None
         Tells the annotations of the recording from which preprocessors made these.
+    split : str or None
+        Part of its data set's official split that the recording is in, e.g. ``"train"``.
     """
 
     recording: str
@@ -141,6 +143,7 @@ class Recording:
     namespace_from: str | None = None
     annotations: list[list[Any]] = field(default_factory=list)
     annotations_from: str | None = None
+    split: str | None = None
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Recording:
@@ -162,8 +165,8 @@ class Recording:
         return made
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the entry of a manifest; it has annotations only where there are any."""
-        new = {key for key in ("annotations", "annotations_from") if not getattr(self, key)}
+        """Return the entry of a manifest; annotations and split only where there are any."""
+        new = {key for key in ("annotations", "annotations_from", "split") if not getattr(self, key)}
         return {key: value for key, value in vars(self).items() if key not in new}
 
     @property

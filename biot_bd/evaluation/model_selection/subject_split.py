@@ -15,7 +15,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _num_samples as _n_samples
 
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
-from biot_bd.evaluation.model_selection.folds import FIXED_SPLITS, Fold, check_subjects, fixed_folds, outer_subjects
+from biot_bd.evaluation.model_selection.folds import (
+    FIXED_SPLITS,
+    Fold,
+    check_subjects,
+    fixed_folds,
+    is_fixed,
+    outer_subjects,
+)
+from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
@@ -118,8 +126,8 @@ class SubjectSplit(BaseEstimator):
             As in :meth:`split`, but for subjects who were seen.
         """
         if X is None and groups is None:
-            if isinstance(self.cv, str) and self.cv in FIXED_SPLITS:
-                return len(FIXED_SPLITS[self.cv])
+            if is_fixed(self.cv):
+                return len(FIXED_SPLITS.get(self.cv, [None]))
             if hasattr(self.cv, "get_n_splits"):
                 return int(self.cv.get_n_splits(None, None, None))
         return len(self._folds(X, y, groups)[0])
@@ -143,9 +151,9 @@ class SubjectSplit(BaseEstimator):
         if len(names) < 2:
             raise SplitError(f"a split by subject needs at least 2 subjects, found {len(names)} ({', '.join(names)})")
         recordings = None
-        if isinstance(self.cv, str) and self.cv in FIXED_SPLITS:
+        if is_fixed(self.cv):
             recordings = X.metadata["recording"].to_numpy() if isinstance(X, Windows) else None
-            folds = fixed_folds(self.cv, subjects, recordings, self.random_state)
+            folds = fixed_folds(self.cv, subjects, recordings, official_parts(X), self.random_state)
         else:
             outer = outer_subjects(self.cv, labels, subjects, self.random_state)
             folds = [Fold(i, train, (), test, self.random_state) for i, (train, test) in outer]

@@ -24,6 +24,7 @@ from biot_bd.io.unusable import read_otherwise, unusable_channels
 from biot_bd.runs import fingerprint
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
+from biot_bd.signals.recordings import notes_on
 from biot_bd.signals.resampling import PiecewisePlan, check_rate, make_plan
 from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
@@ -52,6 +53,8 @@ class Job:
         See :class:`biot_bd.windows.store.Recording`.
     annotations : list of [onset_s, duration_s, description]
         Of the recording as it was loaded, before any preprocessor.
+    split : str, optional
+        See :class:`biot_bd.windows.store.Recording`.
     """
 
     recording: str
@@ -61,6 +64,7 @@ class Job:
     fingerprint: str
     namespace_from: str | None = None
     annotations: list[list[Any]] = field(default_factory=list)
+    split: str | None = None
 
     @property
     def where(self) -> str:
@@ -161,7 +165,7 @@ def make_jobs(dataset: Any) -> list[Job]:
             raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
         # A description made from a table may hold NaN, which is true to bool().
         zero = item.description.get("zero_is_missing")
-        space = item.description.get("namespace_from")
+        space, split = item.description.get("namespace_from"), item.description.get("split")
         jobs[recording] = Job(
             recording,
             subject,
@@ -169,6 +173,7 @@ def make_jobs(dataset: Any) -> list[Job]:
             isinstance(zero, (bool, np.bool_)) and bool(zero),
             "",
             space if isinstance(space, str) else None,
+            split=split if isinstance(split, str) and split else None,
         )
     return list(jobs.values())
 
@@ -379,11 +384,12 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         flat=source.flat,
         not_finite=source.not_finite,
         segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
-        notes=source.notes,
+        notes=[*notes_on(raw), *source.notes],
         digest=recording_digest(job.raw),
         namespace_from=job.namespace_from,
         annotations=other_annotations(raw, line),
         annotations_from=told_apart(job, settings.preprocessors),
+        split=job.split,
     )
     store.write_recording(stem, recording)
     return recording
@@ -406,6 +412,7 @@ def _with_identity(finished: store.Recording, job: Job, preprocessors: Sequence[
         namespace_from=job.namespace_from,
         annotations=annotations,
         annotations_from=source,
+        split=job.split,
     )
 
 
