@@ -24,6 +24,12 @@ class RandomWindows:
     def __len__(self):
         return len(self.x)
 
+    def __getitem__(self, rows):
+        made = object.__new__(RandomWindows)
+        made.__dict__ |= self.__dict__ | {name: getattr(self, name)[rows] for name in ("x", "y", "present", "groups")}
+        made.shape = made.x.shape
+        return made
+
     def map(self, step):
         step.output_info(self.info)
         made = object.__new__(RandomWindows)

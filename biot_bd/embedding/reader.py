@@ -104,7 +104,7 @@ class EmbeddingReader(nn.Module):
             tokens = tokens.flatten(1, 2)
         elif _time_first(self.module):
             tokens = tokens.transpose(0, 1)
-        if tokens.shape[:2] != (len(x), layout.n_tokens):
+        if tokens.shape[:2] != (x.shape[0], layout.n_tokens):  # len() would fix the batch of an exported graph
             raise ValueError(
                 f"{type(self.module).__name__}: layer {point.path!r} gave {tuple(tokens.shape)} for {len(x)} windows of "
                 f"{layout.n_tokens} tokens, so nobody knows which token is which; leave layer= out"

@@ -34,6 +34,12 @@ from .studies.compare_regimes import StudyResult as StudyResult
 from .studies.compare_regimes import compare_regimes as compare_regimes
 from .studies.comparison import compare_events as compare_events
 from .studies.finished_runs import compare_finished as compare_finished
+from .studies.foundation_study import FoundationStudy as FoundationStudy
+from .studies.foundation_study import run_study as run_study
 from .studies.run_protocol import compare_table as compare_table
 from .studies.run_protocol import run_protocol as run_protocol
+from .studies.study_plan import StudyCohort as StudyCohort
+from .studies.study_plan import StudyModel as StudyModel
+from .studies.study_plan import StudyPlan as StudyPlan
+from .studies.study_plan import read_plan as read_plan
 from .uncertainty import assess as assess

@@ -19,6 +19,7 @@ from biot_bd.exceptions import ExportError
 from biot_bd.export.biot_graph import biot_graph
 from biot_bd.export.scaling_graphs import scaling_graph
 from biot_bd.export.source import ExportSource
+from biot_bd.training.persistence.networks import MeanNetwork
 
 EXAMPLES = 3
 """Windows of the example that a graph is traced with: torch takes a batch of 1 for a constant."""
@@ -48,7 +49,7 @@ class ExportGraph(nn.Module):
         self.n_chans, self.n_times = source.n_chans, source.n_times
         self.takes_absent_channels = source.takes_absent_channels
         self.scaling = scaling_graph(source.steps, source.info)
-        self.network: Any = biot_graph(module) or _Wrapped(module, self.takes_absent_channels)
+        self.network: Any = _network(module, self.takes_absent_channels)
         order = np.argsort(source.outputs).tolist()
         self.order = None if order == sorted(order) else order
 
@@ -99,6 +100,27 @@ class ExportGraph(nn.Module):
         """The network's class, for messages."""
         network = self.network
         return type(network.module if isinstance(network, _Wrapped) else network).__name__
+
+
+def _network(module: nn.Module, takes_absent_channels: bool) -> nn.Module:
+    """Return what computes logits and embedding of scaled windows."""
+    if isinstance(module, MeanNetwork):
+        return _Members([_network(one, takes_absent_channels) for one in module.members], module.final_layer)
+    return biot_graph(module) or _Wrapped(module, takes_absent_channels)
+
+
+class _Members(nn.Module):
+    """The members of an ensemble; the embedding is theirs, one behind another."""
+
+    def __init__(self, members: list[nn.Module], mean: nn.Module) -> None:
+        super().__init__()
+        self.members, self.mean = nn.ModuleList(members), mean
+
+    def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute logits and embedding."""
+        each = [member(x, present) for member in self.members]
+        logits = self.mean(torch.cat([one.float() for one, _ in each], dim=1))
+        return logits, torch.cat([embedding.float() for _, embedding in each], dim=1)
 
 
 class _Wrapped(nn.Module):

@@ -14,6 +14,8 @@ from biot_bd.training.persistence.run_settings import NOT_SAVED
 from biot_bd.training.persistence.tensors import Tensors
 from biot_bd.training.persistence.values import class_to_json, inside, to_json
 
+RECORD = "record_"
+"""What loading adds to the last step."""
 _NOT_OF_EMBEDDER = {"cache": None, "engine": "torch", "progress": False}
 _NOT_OF_ENSEMBLE = {"estimator": None, "n_jobs": None}
 """Parameters that belong to the machine, or follow from the members."""
@@ -157,7 +159,7 @@ def add_learnt(spec: dict[str, Any], step: Any, tensors: Tensors | None = None) 
 
 
 def _attributes(step: Any, spec: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in vars(step).items() if name not in spec["params"]}
+    return {name: value for name, value in vars(step).items() if name not in spec["params"] and name != RECORD}
 
 
 def _add_embedder(spec: dict[str, Any], step: Any, tensors: Tensors) -> None:

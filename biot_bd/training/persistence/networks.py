@@ -73,7 +73,7 @@ class _LogMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
-        each = x.reshape(len(x), self.n_members, -1).log_softmax(dim=2)
+        each = x.unflatten(1, (self.n_members, -1)).log_softmax(dim=2)
         return each.logsumexp(dim=1)
 
 
@@ -201,8 +201,8 @@ def _steps_written(steps: Sequence[Any]) -> list[Any]:
 
 def _around(net: BIOTClassifier, module: nn.Module, last: Any, outputs: NDArray[Any] | None = None) -> BIOTClassifier:
     """Return a copy of a classifier around another network, with what its last part learnt."""
-    made = copy.deepcopy(net)
-    made.module_ = module.eval().requires_grad_(False)
+    made = object.__new__(type(net))  # skorch pickles a net to copy it, which some modules refuse
+    made.__dict__ = net.__dict__ | {"module_": module.eval().requires_grad_(False)}
     made.facts_ = replace(
         net.facts_,
         classes=np.asarray(last.classes_ if outputs is None else outputs),
