@@ -52,10 +52,11 @@ class Learnt:
 class FrozenProbe(ClassifierMixin, BaseEstimator):
     """Base of the probes: a classifier of embeddings that an ``Embedder`` made.
 
-    Features are standardised by the training windows; classes count alike.  Where several values
-    of the regularisation are given, some subjects validate them (area under the precision-recall
-    curve; of more than two classes the mean over classes), and the probe is fitted again on all
-    windows with the best one, the strongest of equals.  A subclass writes ``_learn`` and ``_head``.
+    Classes count alike, and the built-in probes standardise features by the training windows.
+    Where several values of the regularisation are given, some subjects validate them (area under
+    the precision-recall curve; of more than two classes the mean over classes), and the probe is
+    fitted again on all windows with the best one, the strongest of equals.  A subclass writes
+    ``_learn`` and ``_head``.
 
     Parameters
     ----------
