@@ -38,8 +38,8 @@ class Batchwise(RidgeProbe):
 
 class OtherHead(RidgeProbe):
     def predict_proba(self, X):
-        sharper = super().predict_proba(X) ** 2
-        return sharper / sharper.sum(axis=1, keepdims=True)
+        proba = super().predict_proba(X)
+        return 0.9 * proba + 0.1 / proba.shape[1]
 
 
 class TakesAll(RidgeProbe):
@@ -70,9 +70,8 @@ class Silent(RidgeProbe):
         (TakesAll, "not finite must raise ValueError"),
         (Changing, "changed the embeddings in place"),
         (Silent, "chosen_ must be a mapping with"),
-        (dict, "dict"),
     ],
 )
 def test_what_breaks_the_contract_is_told(cls, message):
     with pytest.raises(ConformanceError, match=message):
-        check_frozen_probe(cls, {} if cls in (GaussianNB, dict) else {"alpha": (10.0, 1.0)})
+        check_frozen_probe(cls, {} if cls is GaussianNB else {"alpha": (10.0, 1.0)})
