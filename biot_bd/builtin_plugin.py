@@ -47,6 +47,7 @@ def register_montages(register: Register) -> None:
     register("biot-18", "biot_bd.signals.montages:BIOT_18")
     register("double-banana-18", "biot_bd.signals.montages:DOUBLE_BANANA_18")
     register("szcore-19", "biot_bd.signals.montages:SZCORE_19")
+    register("bte-3", "biot_bd.signals.montages:BTE_3")
 
 
 @hookimpl

@@ -49,7 +49,9 @@ SUMMARIES = {
     "check": "Say which channel reaches which input of a model, and in which unit.",
     "explain": "Explain a model's decisions on chosen windows.",
     "explain-group": "Compare what a model looks at over many windows, subject by subject.",
+    "embed": "Turn windows into embeddings by a frozen model; maps, clusters, nearest windows.",
     "report": "Write the HTML report of a run folder.",
+    "study": "Compare foundation models on cohorts: one table with baselines, tests, cost and slots.",
     "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",
     "review": "Confirm, reject, move and add events of a results folder on a page, and save them.",
@@ -65,7 +67,9 @@ SUMMARIES = {
 # What a command that was stopped needs to go on.
 SAME = "the same command goes on"
 GOES_ON = {
-    **dict.fromkeys(("demo", "datasets fetch", "prepare", "pretrain", "cv", "train", "models fetch"), SAME),
+    **dict.fromkeys(
+        ("demo", "datasets fetch", "prepare", "pretrain", "cv", "train", "embed", "study", "models fetch"), SAME
+    ),
     "detect": "what is done is kept; the same command with --resume goes on",
 }
 STARTS_AGAIN = "the same command starts again"

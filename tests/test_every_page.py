@@ -34,6 +34,7 @@ SFREQ = 256
 FILES = {
     "report": "report/report.html",
     "comparison": "compare/comparison.html",
+    "study": "study/comparison.html",
     "explanation": "explain/explain.html",
     "detection": "detect/night_report.html",
     "viewer": "detect/night_viewer-01.html",
@@ -50,6 +51,7 @@ def made(real_run, store, tmp_path_factory):
     root = tmp_path_factory.mktemp("pages")
     write_report(shutil.copytree(real_run, root / "report"))
     run("compare", real_run, shutil.copytree(real_run, root / "again"), "-o", root / "compare")
+    run("study", "-o", root / "study", "--store", store.folder, "--baseline", "line-length", "--cv", "subject-kfold-2")
     run("explain", real_run, store.folder, "-o", root / "explain")
     model = save_small_model(root / "model")
     save_event_detector(EventDetector(window_s=10, threshold=1e-4, smoothing_s=0, target=None), model)

@@ -70,6 +70,20 @@ KINDS = {
         ("windows", "WINDOWS"),
         "biot-bd train WINDOWS --pretrained {} -o MODEL",
     ),
+    "embeddings": Kind(
+        "embedded windows",
+        ("embedding.json", "table.parquet"),
+        "biot-bd embed {} -o EMBEDDINGS",
+        ("windows", "WINDOWS"),
+        "biot-bd report {}",
+    ),
+    "study": Kind(
+        "a study of foundation models",
+        ("study.json", "comparison.csv"),
+        "biot-bd study --store NAME={} -o STUDY",
+        ("windows", "WINDOWS"),
+        "biot-bd report {}",
+    ),
     "windows": Kind(
         "prepared windows",
         ("manifest.json",),

@@ -20,10 +20,10 @@ from biot_bd.exceptions import UnknownNameError
 BASELINES = ("eegnet", "bdtcn", "spectral-power", "line-length", "always-on", "always-off")
 SAMPLERS = ("class-balanced", "subject-balanced", "class-subject-balanced", "background-subsample", "page-shuffle")
 FINETUNE = tuple(
-    "full linear-probe gradual two-stage lora layer-decay discriminative warm-up cosine no-decay label-smoothing mixup ema".split()
+    "full linear-probe gradual two-stage lora dora ia3 layer-decay discriminative warm-up cosine no-decay label-smoothing mixup ema".split()
 )
 PROTOCOLS = ("biot-paper", "biot-code", "cbramod", "ours")
-SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code")
+SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code", "tusz-official")
 ON_MISSING = ("raise", "drop", "interpolate")
 THRESHOLDS = ("balanced-accuracy", "matched-prevalence")
 DETECTOR_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8", "int8-bf16")
@@ -62,8 +62,11 @@ def check_registered(kind: str, *names: str | None, also: Iterable[str] = ()) ->
         The message lists the names and the nearest one.
     """
     for name in names:
-        if name is not None and name not in also:
-            registry.registries[kind].owner(name)
+        if name is None or name in also:
+            continue
+        known = registry.registries[kind]
+        # A data set's variant, as in moabb:FakeDataset, is known to its loader alone.
+        known.owner(name.partition(":")[0] if kind == "datasets" and name not in known else name)
 
 
 def check_known(option: str, names: str | Sequence[str] | None, known: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ def cv(
         str,
         typer.Option(
             "--cv",
-            help="subject-loo, subject-kfold-N, stratified-subject-kfold-N, biot-paper or biot-code (N a number).",
+            help="subject-loo, subject-kfold-N, stratified-subject-kfold-N, biot-paper, biot-code or tusz-official (N a number).",
         ),
     ] = "subject-loo",
     protocol: Annotated[

@@ -11,6 +11,10 @@ import typer
 from biot_bd import registry
 from biot_bd.commands._output import print_json
 from biot_bd.commands._pipelines import parse_assignments
+from biot_bd.io.notes import counted
+
+# Of subjects, and of recordings that were left out, before --all is needed.
+MOST_ROWS = 30
 
 app = typer.Typer(help="List, describe and download data sets.", no_args_is_help=True)
 
@@ -65,11 +69,14 @@ def describe(
     seizure_words: SeizureWords = None,
     events: EventsFolder = None,
     partly_read: PartlyRead = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="List every subject and recording, also of large sets.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
-    """Count each subject's recordings and seizures.
+    """Count subjects, hours and seizures, of each subject and of all.
 
-    Every recording that was left out is named, with the reason.
+    Recordings that were left out are named, with the reason.
     """
     from biot_bd.commands._names import check_registered
 
@@ -80,18 +87,25 @@ def describe(
     options = parse_assignments(option, "--option") | reader_words(seizure_words) | reader_events(events, partly_read)
     dataset = load_recordings(name, root, options)
     outcomes = dataset.outcomes
+    subjects = describe_dataset(dataset)
+    counts = subjects[["recordings", "hours", "seizures", "seizure_s"]].sum().to_dict()
     facts = {
         "name": name,
         "root": str(root),
         "generated": bool(dataset.generated),
-        "subjects": describe_dataset(dataset).to_dict("records"),
+        "subjects": subjects.to_dict("records"),
+        "total": {
+            "subjects": len(subjects),
+            "subjects_with_seizures": int((subjects["seizures"] > 0).sum()),
+            **{key: float(n) if key in ("hours", "seizure_s") else int(n) for key, n in counts.items()},
+        },
         "outcomes": {str(what): int(n) for what, n in outcomes["outcome"].value_counts().items()},
         "left_out": outcomes[outcomes["outcome"] != "loaded"].to_dict("records"),
     }
     if as_json:
         print_json(facts)
     else:
-        _show(facts)
+        _show(facts, None if show_all else MOST_ROWS)
 
 
 @app.command()
@@ -123,20 +137,30 @@ def fetch(
     typer.echo(f"{dest}: {counts}, {facts['bytes'] / 1e9:.2f} GB, checksums as published")
 
 
-def _show(facts: dict[str, Any]) -> None:
-    subjects = facts["subjects"]
-    total = {key: sum(row[key] for row in subjects) for key in ("recordings", "hours", "seizures", "seizure_s")}
+def _show(facts: dict[str, Any], most: int | None) -> None:
+    """Print what was found; of long lists the first ``most`` rows."""
+    subjects, total = facts["subjects"], facts["total"]
+    shown = subjects[:most]
+    if rest := subjects[len(shown) :]:
+        counts = {key: sum(row[key] for row in rest) for key in ("recordings", "hours", "seizures", "seizure_s")}
+        shown = [*shown, {"subject": f"{len(rest)} others (--all)", **counts}]
     rows = [
         {**row, "hours": f"{row['hours']:.2f}", "seizure_s": f"{row['seizure_s']:.0f}"}
-        for row in [*subjects, {"subject": f"all {len(subjects)}", **total}]
+        for row in [*shown, {"subject": f"all {len(subjects)}", **total}]
     ]
     if facts["generated"]:
         typer.echo("GENERATED DATA: these recordings were made by a program, not recorded from people.")
     columns = {"subject": "subject", "recordings": "recordings", "hours": "hours"}
     print_table(rows, columns | {"seizures": "seizures", "seizure_s": "seconds of seizure"})
+    typer.echo(
+        f"{facts['name']}: {total['hours']:.1f} h, {counted(total['seizures'], 'seizure')}, {counted(len(subjects), 'subject')} "
+        f"({total['subjects_with_seizures']:,} with seizures)"
+    )
     typer.echo("Recordings: " + ", ".join(f"{n} {what}" for what, n in facts["outcomes"].items()))
-    if facts["left_out"]:
-        print_table(facts["left_out"], {"recording": "left out", "outcome": "why", "detail": "detail"})
+    if left_out := facts["left_out"]:
+        print_table(left_out[:most], {"recording": "left out", "outcome": "why", "detail": "detail"})
+        if more := len(left_out) - len(left_out[:most]):
+            typer.echo(f"and {counted(more, 'other')} left out; --all or --json has them")
 
 
 def load_recordings(name: str, root: Path, options: Mapping[str, Any]) -> Any:

@@ -11,7 +11,12 @@ from biot_bd.commands._options import Json
 
 
 def pretrain(
-    stores: Annotated[list[Path], typer.Argument(help="Folders of prepared windows; labels are not looked at.")],
+    stores: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of prepared windows, of one rate and length; labels are not looked at, and channels may differ."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pretrained model; new or empty.")],
     model: Annotated[
         str | None, typer.Option(help="Registered model; biot by default, or that of --pretrained.")
@@ -28,6 +33,12 @@ def pretrain(
     precision: Annotated[str | None, typer.Option(help="Precision: fp32 (default), tf32, bf16 or fp16.")] = None,
     pretrained: Annotated[
         str | None, typer.Option(help="Checkpoint, or folder of a pretraining, to go on from.")
+    ] = None,
+    corpus_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=WEIGHT of a corpus (the name space of its subjects), e.g. chb-mit=2; may be repeated, one for each corpus. Each batch is then of one corpus, and so many of each."
+        ),
     ] = None,
     hold_out: Annotated[
         list[str] | None,
@@ -59,7 +70,7 @@ def pretrain(
     from biot_bd.commands import _names, _output, _pipelines
     from biot_bd.commands._folders import expect
 
-    weights = _weights(objective)
+    weights, shares = _weights(objective), _weights(corpus_weights, "--corpus-weights", "chb-mit")
     _names.check_registered("models", model)
     _names.check_registered("objectives", *weights)
     _names.check_known("--precision", precision, PRECISIONS)
@@ -77,6 +88,7 @@ def pretrain(
     settings: dict[str, Any] = {_RENAMED.get(name, name): value for name, value in options.items() if value is not None}
     settings |= {"random_state": seed, "validation_fraction": validation_fraction, "verbose": 1}
     settings |= {} if validation_fraction else {"train_split": None}
+    settings |= {"sampler": shares} if shares else {}
     pipeline = _pipelines.build_pretraining(
         windows, model, weights, settings, params=_pipelines.parse_assignments(param), ignore_channels=ignore_channel
     )
@@ -96,19 +108,23 @@ PAGE = "report.html"
 _RENAMED = {"epochs": "max_epochs"}
 
 
-def _weights(objectives: list[str] | None) -> dict[str, float]:
-    """Return objective -> weight of ``--objective``; empty where none is given."""
+def _weights(texts: list[str] | None, option: str = "--objective", example: str | None = None) -> dict[str, float]:
+    """Return name -> weight of an option; empty where none is given.
+
+    An option with an example needs a weight for each name.
+    """
     weights: dict[str, float] = {}
-    for text in objectives or ():
+    for text in texts or ():
         name, equals, number = text.partition("=")
         try:
-            weight = float(number) if equals else 1.0
+            weight = float(number) if equals or example else 1.0
         except ValueError:
             weight = float("nan")
         if not weight > 0 or weight == float("inf"):
-            raise ValueError(f"--objective {text}: expected NAME or NAME=WEIGHT with a weight above 0, e.g. {name}=0.5")
+            form = "NAME=WEIGHT" if example else "NAME or NAME=WEIGHT"
+            raise ValueError(f"{option} {text}: expected {form} with a weight above 0, e.g. {example or name}=0.5")
         if name in weights:
-            raise ValueError(f"--objective {name} is given twice")
+            raise ValueError(f"{option} {name} is given twice")
         weights[name] = weight
     return weights
 
@@ -135,7 +151,7 @@ def _open(stores: list[Path]) -> Any:
     from biot_bd.commands._pipelines import open_windows
 
     opened = [open_windows(store) for store in stores]
-    return opened[0] if len(opened) == 1 else Windows.concat(opened)
+    return opened[0] if len(opened) == 1 else Windows.mix(opened)
 
 
 def _write_report(output: Path, windows: Any, facts: dict[str, Any]) -> Path:

@@ -11,7 +11,7 @@ from biot_bd.commands._options import Json
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder that `biot-bd cv`, `demo` or `pretrain` wrote.")],
+    run: Annotated[Path, typer.Argument(help="Folder that `biot-bd cv`, `demo`, `pretrain` or `embed` wrote.")],
     windows: Annotated[
         Path | None, typer.Option(help="Prepared windows, where they have moved since; else where run.json says.")
     ] = None,
@@ -23,7 +23,7 @@ def report(
     """
     from biot_bd.commands._folders import expect, kind_of
 
-    expect(run, "run", "pretraining")
+    expect(run, "run", "pretraining", "embeddings", "study")
     if windows is not None:
         expect(windows, "windows")
 
@@ -31,6 +31,17 @@ def report(
 
     if kind_of(run) == "pretraining":
         _show_page(_pretraining_page(run, windows), {}, open_it, json)
+        return
+    if kind_of(run) == "embeddings":
+        from biot_bd.report import write_embedding_report
+
+        made = write_embedding_report(run, windows=None if windows is None else open_windows(windows))
+        _show_page(made, {}, open_it, json)
+        return
+    if kind_of(run) == "study":
+        from biot_bd.report import write_study_page
+
+        _show_page(write_study_page(run), {}, open_it, json)
         return
     from biot_bd.report import write_report
     from biot_bd.report.run_folder import read_run

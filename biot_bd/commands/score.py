@@ -21,6 +21,12 @@ def score(
         Path | None,
         typer.Argument(help="Folder of detections, one file for each annotated recording, or a run folder."),
     ] = None,
+    scorer: Annotated[
+        str,
+        typer.Option(
+            help="Scorers, with commas between: szcore (always there), nedc-ovlp, nedc-taes (OVERLAP and TAES of NEDC's software)."
+        ),
+    ] = "szcore",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all scores to this JSON file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
@@ -39,14 +45,21 @@ def score(
     from biot_bd.events.folders import score_folders
     from biot_bd.runs import write_json
 
+    others = _other_scorers(scorer)
     if hypothesis is None:
         scores = _of_run(reference)
+        recordings = _recordings_of_run(reference) if others else []
     else:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             scores = score_folders(reference, hypothesis)
         for text in dict.fromkeys(str(one.message) for one in caught if one.category is UserWarning):
             typer.echo(f"biot-bd score: warning: {text}", err=True)
+        recordings = _recordings_of(scores)
+    if others:
+        from biot_bd.events import score_nedc_subjects
+
+        scores = {**scores, "nedc": {name: score_nedc_subjects(recordings, name) for name in others}}
     if output is not None:
         write_json(output, scores)
     if json:
@@ -55,11 +68,43 @@ def score(
     _show(Console(), scores)
 
 
+def _other_scorers(scorer: str) -> list[str]:
+    """Return the scorers that are asked for beside SzCORE."""
+    from biot_bd.events.nedc import METHODS
+
+    names = [name.strip() for name in scorer.split(",") if name.strip()]
+    for name in names:
+        if name not in ("szcore", *METHODS):
+            raise typer.BadParameter(
+                f"no scorer {name!r}; there are szcore, {', '.join(METHODS)}", param_hint="--scorer"
+            )
+    return [name for name in dict.fromkeys(names) if name != "szcore"]
+
+
+def _recordings_of(scores: dict[str, Any]) -> list[Any]:
+    from biot_bd.events import ScoredRecording
+
+    return [ScoredRecording(name, **one) for name, one in scores["recordings"].items()]
+
+
+def _recordings_of_run(folder: Path) -> list[Any]:
+    """Return the annotated and detected events of a run's test recordings."""
+    from biot_bd.evaluation.stored_predictions import open_stored
+
+    return open_stored(_run_of(folder)).recordings or []
+
+
+def _run_of(folder: Path) -> Path:
+    from biot_bd.evaluation.run_facts import RUN
+
+    return folder.parent if folder.name == "events" and (folder.parent / RUN).is_file() else folder
+
+
 def _of_run(folder: Path) -> dict[str, Any]:
     """Return the event scores that a finished run stores, by the annotations of its own data."""
     from biot_bd.evaluation.run_facts import METRICS, PREDICTIONS, RUN, check_finished, read_facts
 
-    run = folder.parent if folder.name == "events" and (folder.parent / RUN).is_file() else folder
+    run = _run_of(folder)
     if not run.exists():
         raise FileNotFoundError(f"{run}: no such folder")
     if not (run / RUN).is_file():
@@ -99,6 +144,8 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
         console.print(f"{title}: {scores['folders'][name]}", markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     console.print(_by_length(scores["by_length"]))
+    if "nedc" in scores:
+        console.print(_beside(scores))
     lines = [
         f"scorer: {scorer_text(scores['scorer'])}",
         "sz: seizures, FA: false alarms, as the scorer counts them, after merging and splitting; sens., prec.: sensitivity, "
@@ -123,6 +170,27 @@ def _by_length(rows: list[dict[str, Any]]) -> Any:
         span = f"{row['from_s']:g} and more" if row["to_s"] is None else f"{row['from_s']:g} to {row['to_s']:g}"
         scores = (text_of(name, row[name]) for name in ("sensitivity", "median_latency_s"))
         table.add_row(span, str(row["n"]), str(row["n_detected"]), *scores)
+    return table
+
+
+def _beside(scores: dict[str, Any]) -> Any:
+    """Return SzCORE and NEDC's scorers side by side."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from biot_bd.number_texts import text_of
+
+    table = Table(title="All recordings together, by scorer", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("scorer", no_wrap=True)
+    for name in ("hits", "misses", "FA", "sens.", "prec.", "F1", "FA/24h", "macro F1"):
+        table.add_column(name, justify="right", no_wrap=True)
+    szcore = scores["pooled"]["events"]
+    rows = {"szcore": (szcore | {"fn": szcore["n_reference"] - szcore["tp"]}, scores["macro"]["events"]["f1"])}
+    rows |= {name: (one["pooled"], one["macro"]["f1"]) for name, one in scores["nedc"].items()}
+    for name, (one, macro) in rows.items():
+        counts = [f"{one[count]:.4g}" for count in ("tp", "fn", "fp")]
+        values = [text_of(score, one[score]) for score in ("sensitivity", "precision", "f1", "fa_per_24h")]
+        table.add_row(name, *counts, *values, text_of("f1", macro["value"]))
     return table
 
 

@@ -1,3 +1,5 @@
+from .array_folder import load_arrays as load_arrays
+from .array_recordings import open_array as open_array
 from .inspection import DatasetFacts as DatasetFacts
 from .inspection import RecordingFacts as RecordingFacts
 from .inspection import inspect_folder as inspect_folder

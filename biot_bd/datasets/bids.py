@@ -29,7 +29,7 @@ from biot_bd.exceptions import RecordingError
 from biot_bd.io.walk import Found, find_recordings, open_found, stem_of
 
 
-def _looks_like(word: str) -> Callable[[Path], str]:
+def named_like(word: str) -> Callable[[Path], str]:
     """Return a function that says whether a BIDS data set has a word in its name."""
 
     def looks_like(folder: Path) -> str:
@@ -39,7 +39,7 @@ def _looks_like(word: str) -> Callable[[Path], str]:
     return looks_like
 
 
-@recognised_by(_looks_like("chb"))
+@recognised_by(named_like("chb"))
 def load_chbmit_bids(
     root: str | os.PathLike[str],
     *,
@@ -80,10 +80,10 @@ def load_chbmit_bids(
     ----------
     https://zenodo.org/records/10259996
     """
-    return _load("chb-mit", root, subjects, unlisted, on_error)
+    return load_bids("chb-mit", root, subjects=subjects, unlisted=unlisted, on_error=on_error)
 
 
-@recognised_by(_looks_like("siena"))
+@recognised_by(named_like("siena"))
 def load_siena(
     root: str | os.PathLike[str],
     *,
@@ -113,16 +113,37 @@ def load_siena(
     ----------
     https://zenodo.org/records/10640762
     """
-    return _load("siena", root, subjects, unlisted, on_error)
+    return load_bids("siena", root, subjects=subjects, unlisted=unlisted, on_error=on_error)
 
 
-def _load(
+def load_bids(
     name: str,
     root: str | os.PathLike[str],
+    *,
     subjects: Iterable[str] | str | None,
     unlisted: str,
     on_error: str,
+    zero_is_missing: bool = True,
+    tidy: Callable[[mne.io.BaseRaw, Path], list[str]] | None = None,
 ) -> BaseConcatDataset:
+    """Load a data set in BIDS whose event tables are SzCORE's.
+
+    Parameters
+    ----------
+    name : str
+        Name space of the subjects.
+    root, subjects, unlisted, on_error
+        As in :func:`load_chbmit_bids`.
+    zero_is_missing : bool, default=True
+        Whether an exactly-zero channel was never recorded.
+    tidy : callable, optional
+        ``(raw, path) -> notes``: changes a recording in place before its labels are set; may raise
+        a RecordingError.
+
+    Returns
+    -------
+    BaseConcatDataset of RawDataset
+    """
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
     root = Path(root)
@@ -137,16 +158,18 @@ def _load(
         subject = f"{name}/{entity('sub', one.path.name)}"
         try:
             raw, details = open_found(one)
+            details += tidy(raw, one.path) if tidy else []
             known = _annotate(raw, one.path, unlisted)
         except RecordingError as error:
             outcomes.add_error(recording, error, on_error, subject=subject, path=one.path)
             continue
         if known is None:
-            detail = f"no event table {_table(one.path).name}, so its labels are unknown"
+            detail = f"no event table {events_table(one.path).name}, so its labels are unknown"
             outcomes.add(recording, "unlisted", detail, subject=subject, path=one.path)
             continue
-        labels_from = "event table" if _table(one.path).is_file() else "none"
-        parts.append(RawDataset(raw, _describe(one.path, name, recording) | {"labels_from": labels_from}))
+        labels_from = "event table" if events_table(one.path).is_file() else "none"
+        description = _describe(one.path, name, recording) | {"labels_from": labels_from}
+        parts.append(RawDataset(raw, description | ({"zero_is_missing": True} if zero_is_missing else {})))
         outcomes.add(recording, "loaded", "; ".join([*details, *known]))
     seen = {entity("sub", one.path.name) for one in found}
     for label in participants:
@@ -184,14 +207,15 @@ def _find(root: Path, wanted: set[str] | None) -> list[Found]:
     return sorted(found, key=lambda one: str(one.path))
 
 
-def _table(path: Path) -> Path:
+def events_table(path: Path) -> Path:
+    """Return where the event table of a recording lies, if there is one."""
     return path.with_name(stem_of(path.name).removesuffix("_eeg") + "_events.tsv")
 
 
 def _annotate(raw: mne.io.BaseRaw, path: Path, unlisted: str) -> list[str] | None:
     """Set the annotations from the event table; None where the recording is left out."""
-    if _table(path).is_file():
-        return set_events(raw, _table(path))
+    if events_table(path).is_file():
+        return set_events(raw, events_table(path))
     if unlisted == "exclude":
         return None
     set_seizures(raw, [], where=str(path))
@@ -205,5 +229,4 @@ def _describe(path: Path, name: str, recording: str) -> dict[str, Any]:
         "run": entity("run", path.name),
         "recording": recording,
         "path": str(path),
-        "zero_is_missing": True,
     }

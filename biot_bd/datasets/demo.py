@@ -27,6 +27,8 @@ DEMO = Layout("demo", "demo")
 NOTICE = "generated data: signals made by biot_bd, not recordings of a human being"
 VERSION = 1  # raise it when the generator changes, so that old files are not mixed with new ones
 DEFAULTS = {"n_subjects": 6, "recordings": 3, "minutes": 6, "seed": 0}
+BIPOLAR, REFERENTIAL = REFERENCES = ("bipolar", "referential")
+CHANNELS = {BIPOLAR: signals.CH_NAMES, REFERENTIAL: signals.ELECTRODES}
 STEP_UV = 0.1
 LARGEST_UV = 32767 * STEP_UV
 
@@ -62,6 +64,7 @@ def load_demo(
     recordings: int | None = None,
     minutes: int | None = None,
     seed: int | None = None,
+    reference: str | None = None,
     subjects: list[str] | str | None = None,
     namespace: str = "demo",
 ) -> BaseConcatDataset:
@@ -79,6 +82,9 @@ def load_demo(
     seed : int, optional
         The same seed gives the same files, byte for byte; that of the recordings that are there,
         else 0.
+    reference : {"bipolar", "referential"}, optional
+        CHB-MIT's bipolar channels, or 21 electrodes against one reference; that of the recordings
+        that are there, else bipolar.
     subjects : list of str, optional
         Load these only (``"demo01"``, ``"demo/01"``); all by default.
     namespace : str, default="demo"
@@ -102,7 +108,7 @@ def load_demo(
     check_text("namespace", namespace, "demo-b")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace) is None:
         raise ValueError(f"namespace={namespace!r}: expected letters, digits, - _ or . , e.g. 'demo-b'")
-    generate_demo(root, n_subjects=n_subjects, recordings=recordings, minutes=minutes, seed=seed)
+    generate_demo(root, n_subjects=n_subjects, recordings=recordings, minutes=minutes, seed=seed, reference=reference)
     layout = Layout(namespace, DEMO.prefix)
     return load_layout(
         root, layout, subjects=subjects, unlisted="exclude", on_missing="raise", on_error="raise", generated=True
@@ -116,12 +122,13 @@ def generate_demo(
     recordings: int | None = None,
     minutes: int | None = None,
     seed: int | None = None,
+    reference: str | None = None,
 ) -> Path:
     """Write the demo recordings; only what is missing.  Nothing that is there is deleted.
 
     Parameters
     ----------
-    root, n_subjects, recordings, minutes, seed
+    root, n_subjects, recordings, minutes, seed, reference
         As in :func:`load_demo`.
 
     Returns
@@ -138,13 +145,15 @@ def generate_demo(
     given = {name: value for name, value in asked.items() if value is not None}
     _check_numbers(**{**DEFAULTS, **given})
     given = {name: int(value) for name, value in given.items()}  # a narrow number of numpy overflows
+    if reference not in (None, *REFERENCES):
+        raise ValueError(f"reference={reference!r}: expected {' or '.join(map(repr, REFERENCES))}")
     root = Path(root)
     make_folder(root)
     # Where nothing may be written, nobody else writes either; what is there may still be read.
     with FileLock(root / ".demo.lock") if os.access(root, os.W_OK) else nullcontext():
-        made = _settle(root, given)
+        made, kept = _settle(root, given, reference)
         for number in range(1, made["n_subjects"] + 1):
-            _write_subject(root, number, made["recordings"], made["minutes"] * 60, made["seed"])
+            _write_subject(root, number, made["recordings"], made["minutes"] * 60, made["seed"], kept)
     return root
 
 
@@ -157,8 +166,9 @@ def _check_numbers(n_subjects: int, recordings: int, minutes: int, seed: int) ->
         raise ValueError(f"seed={seed!r}: expected a whole number, 0 or more")
 
 
-def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
-    """Return the parameters: those of the recordings that are there, else those given.
+def _settle(root: Path, given: dict[str, int], reference: str | None) -> tuple[dict[str, int], str]:
+    """Return the numbers and the reference: those of the recordings that are there, else those
+    given.
 
     Raise where they differ.
     """
@@ -168,15 +178,17 @@ def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
             raise FileExistsError(
                 f"{found[0]} is there, but no {note}: not made by this program; choose another folder"
             )
-        wanted = {**DEFAULTS, **given}
-        write_json(note, {"notice": NOTICE, "version": VERSION, **wanted})
-        return wanted
+        wanted, reference = {**DEFAULTS, **given}, reference or BIPOLAR
+        told = {} if reference == BIPOLAR else {"reference": reference}  # bipolar notes are as they always were
+        write_json(note, {"notice": NOTICE, "version": VERSION, **wanted, **told})
+        return wanted, reference
     old = read_json(note)
     if isinstance(old, dict) and "persons" in old:  # the word of commit fb8defb
         old["n_subjects"] = old.pop("persons")
     if not isinstance(old, dict) or not {"version", *DEFAULTS} <= set(old):
         raise ValueError(f"{note}: expected {', '.join(['version', *DEFAULTS])}, found {old!r}; choose another folder")
-    asked = {"version": VERSION, **given}
+    old.setdefault("reference", BIPOLAR)
+    asked = {"version": VERSION, **given, **({} if reference is None else {"reference": reference})}
     differing = [
         f"{name} is {old[name]!r} there and {value!r} here" for name, value in asked.items() if old[name] != value
     ]
@@ -188,10 +200,12 @@ def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
     with naming(note):
         check_values(wanted, dict[str, int])
         _check_numbers(**wanted)
-    return wanted
+        if old["reference"] not in REFERENCES:
+            raise ValueError(f"reference is {old['reference']!r}, expected {' or '.join(map(repr, REFERENCES))}")
+    return wanted, old["reference"]
 
 
-def _write_subject(root: Path, number: int, recordings: int, duration_s: int, seed: int) -> None:
+def _write_subject(root: Path, number: int, recordings: int, duration_s: int, seed: int, reference: str) -> None:
     case = f"{DEMO.prefix}{number:02d}"
     rng = np.random.default_rng([seed, number])
     subject = signals.draw_subject(rng)
@@ -204,14 +218,15 @@ def _write_subject(root: Path, number: int, recordings: int, duration_s: int, se
         if not complete:
             # Own source of chance for each file, so that one that is missing can be made alone.
             own = np.random.default_rng([seed, number, index])
-            x_uv = signals.generate_recording(own, subject, duration_s, seizures)
-            _write_edf(path, x_uv, start_s=8 * 3600 + (index - 1) * duration_s)
-    note, summary = root / case / f"{case}-summary.txt", _summary(case, plan, duration_s)
+            generate = signals.generate_recording if reference == BIPOLAR else signals.generate_electrodes
+            x_uv = generate(own, subject, duration_s, seizures)
+            _write_edf(path, x_uv, CHANNELS[reference], start_s=8 * 3600 + (index - 1) * duration_s)
+    note, summary = root / case / f"{case}-summary.txt", _summary(case, plan, duration_s, CHANNELS[reference])
     if not note.is_file() or note.read_text(encoding="utf-8", errors="replace") != summary:
         write_text(note, summary)
 
 
-def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:
+def _write_edf(path: Path, x_uv: np.ndarray, ch_names: tuple[str, ...], start_s: int) -> None:
     digital = np.rint(x_uv / STEP_UV)
     if not np.isfinite(digital).all() or np.abs(digital).max() > 32767:
         raise RuntimeError(f"{path}: generated samples reach {np.abs(x_uv).max():g} uV, more than {LARGEST_UV:g} uV")
@@ -226,7 +241,7 @@ def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:
                 physical_range=(-LARGEST_UV, LARGEST_UV),
                 digital_range=(-32767, 32767),
             )
-            for name, row in zip(signals.CH_NAMES, digital, strict=True)
+            for name, row in zip(ch_names, digital, strict=True)
         ],
         patient=edfio.Patient(code="generated", additional=("biot_bd",)),
         recording=edfio.Recording(
@@ -239,9 +254,11 @@ def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:
         edf.write(temporary)
 
 
-def _summary(case: str, plan: list[list[tuple[int, int]]], duration_s: int) -> str:
+def _summary(
+    case: str, plan: list[list[tuple[int, int]]], duration_s: int, ch_names: tuple[str, ...] = signals.CH_NAMES
+) -> str:
     lines = [f"Data Sampling Rate: {signals.SFREQ} Hz", "*" * 25, "", "Channels in EDF Files:", "*" * 22]
-    lines += [f"Channel {i}: {name}" for i, name in enumerate(signals.CH_NAMES, start=1)]
+    lines += [f"Channel {i}: {name}" for i, name in enumerate(ch_names, start=1)]
     start_s = 8 * 3600
     for index, seizures in enumerate(plan, start=1):
         lines += [

@@ -177,6 +177,25 @@ def generate_recording(
     ndarray of shape (23, duration_s * 256)
         Bipolar channels in the order of ``CH_NAMES``, in uV.
     """
+    x = generate_electrodes(rng, subject, duration_s, seizures)
+    return x[_PAIRS[:, 0]] - x[_PAIRS[:, 1]]
+
+
+def generate_electrodes(
+    rng: np.random.Generator, subject: Subject, duration_s: int, seizures: list[tuple[int, int]]
+) -> Array:
+    """Make one recording against a reference that takes up nothing.
+
+    Parameters
+    ----------
+    rng, subject, duration_s, seizures
+        As in :func:`generate_recording`.
+
+    Returns
+    -------
+    ndarray of shape (21, duration_s * 256)
+        Electrodes in the order of ``ELECTRODES``, in uV.
+    """
     n = duration_s * SFREQ
     x = _background(rng, subject, n)
     for _, offset in seizures:  # the background is weaker for a while after a seizure
@@ -188,7 +207,7 @@ def generate_recording(
     x += rng.normal(0, 0.8, x.shape) + 1.5 * rng.uniform(0, 1, (len(x), 1)) * np.sin(
         2 * np.pi * 60 * np.arange(n) / SFREQ
     )
-    return x[_PAIRS[:, 0]] - x[_PAIRS[:, 1]]
+    return x
 
 
 def _noise(rng: np.random.Generator, n_signals: int, n: int, gain: Array) -> Array:

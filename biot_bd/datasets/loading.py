@@ -25,7 +25,8 @@ def load_dataset(
     ----------
     name : str
         A name of ``biot_bd.registry.datasets``: ``chb-mit``, ``chb-mit-bids``, ``siena``,
-        ``recordings-folder``, ``demo``, or one that a plugin brings.
+        ``recordings-folder``, ``demo``, or one that a plugin brings.  ``"moabb:FakeDataset"`` is
+        ``"moabb"`` with ``variant="FakeDataset"``, for loaders that have such an option.
     root : path-like
         Where the recordings are (``demo``: where they are generated).
     namespace : str, optional
@@ -65,7 +66,9 @@ def load_dataset(
     >>> dataset.outcomes["outcome"].tolist()
     ['loaded', 'loaded']
     """
+    name, variant = split_variant(name)
     loader = registry.datasets[name]
+    options |= {} if variant is None else {"variant": variant}
     if namespace is not None:
         options["namespace"] = namespace
     known = options_of(name)
@@ -80,6 +83,15 @@ def load_dataset(
     return dataset
 
 
+def split_variant(name: str) -> tuple[str, str | None]:
+    """Return the registered name and the variant in ``"moabb:FakeDataset"``; None without one.
+
+    A name that is registered with its colon is taken as it is.
+    """
+    base, colon, variant = name.partition(":")
+    return (base, variant) if colon and name not in registry.datasets else (name, None)
+
+
 def options_of(name: str) -> list[str] | None:
     """Return the options of a data set's loader; None where it checks its own.
 
@@ -89,7 +101,7 @@ def options_of(name: str) -> list[str] | None:
         As in :func:`load_dataset`.
     """
     try:
-        parameters = inspect.signature(registry.datasets[name]).parameters
+        parameters = inspect.signature(registry.datasets[split_variant(name)[0]]).parameters
     except (TypeError, ValueError):  # a callable without a signature
         return None
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):

@@ -238,6 +238,21 @@ def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: floa
     return onset, min(offset, duration_s)
 
 
+def set_types(raw: mne.io.BaseRaw, types: Mapping[str, str]) -> None:
+    """Give channels that are no EEG their type; all others keep theirs.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Changed in place; values stay as they are.
+    types : mapping of str to str
+        How names begin, in capitals and before digits (``"ECG"`` of ``ECG2``) -> type of MNE.
+    """
+    found = {name: types.get(re.match(r"[A-Z]*", name.upper())[0]) for name in raw.ch_names}  # type: ignore[index]
+    known = {name: kind for name, kind in found.items() if kind is not None}
+    raw.set_channel_types(known, on_unit_change="ignore", verbose="ERROR")
+
+
 def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> list[str]:
     """Replace the annotations of ``raw`` by an event table, the type as description.
 

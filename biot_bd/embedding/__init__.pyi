@@ -2,7 +2,13 @@ from .cache import CacheEntry as CacheEntry
 from .cache import EmbeddingCache as EmbeddingCache
 from .cache import cache_entries as cache_entries
 from .cache import remove_entry as remove_entry
+from .clusters import cluster_facts as cluster_facts
 from .embedder import Embedder as Embedder
+from .embedding_folder import EmbeddedWindows as EmbeddedWindows
+from .embedding_folder import read_embeddings as read_embeddings
+from .embedding_folder import write_embeddings as write_embeddings
+from .figures import map_figure as map_figure
+from .figures import windows_figure as windows_figure
 from .frozen_probes.attention_pool import AttentionPoolProbe as AttentionPoolProbe
 from .frozen_probes.base import FrozenProbe as FrozenProbe
 from .frozen_probes.base import Learnt as Learnt
@@ -12,5 +18,7 @@ from .frozen_probes.mlp import MLPProbe as MLPProbe
 from .frozen_probes.ridge import RidgeProbe as RidgeProbe
 from .layer_points import LayerPoint as LayerPoint
 from .layer_points import layer_points as layer_points
+from .nearest import nearest_windows as nearest_windows
+from .projection import project as project
 from .reader import EmbeddingReader as EmbeddingReader
 from .reader import embedding_reader as embedding_reader

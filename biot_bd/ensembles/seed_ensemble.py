@@ -164,6 +164,11 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
         ends = [_last(member)[1] for member in self.members_]
         return tuple(sorted({str(name) for end in ends for name in getattr(end, "train_subjects_", None) or ()}))
 
+    @property
+    def takes_soft_targets(self) -> bool:
+        """Whether the estimator is fitted on rows of shares, one column a class."""
+        return bool(getattr(_last(self.estimator)[1], "takes_soft_targets", False))
+
     def __sklearn_tags__(self) -> Any:
         """Return the tags of the estimator inside."""
         tags = super().__sklearn_tags__()

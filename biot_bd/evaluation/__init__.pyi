@@ -1,3 +1,7 @@
+from .conformal import ConformalCalibration as ConformalCalibration
+from .conformal import ConformalSets as ConformalSets
+from .conformal import calibrate_sets as calibrate_sets
+from .conformal import conformal_sets as conformal_sets
 from .cross_validation import cross_validate as cross_validate
 from .final_model import fit_all as fit_all
 from .metrics.calibration import calibration as calibration
@@ -18,6 +22,8 @@ from .recalibration import Recalibration as Recalibration
 from .recalibration import load_recalibration as load_recalibration
 from .recalibration import recalibrate as recalibrate
 from .recalibration import save_recalibration as save_recalibration
+from .rescoring import rescore as rescore
+from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
 from .statistics.intervals import macro_interval as macro_interval
 from .statistics.paired_tests import PairedTest as PairedTest
@@ -28,6 +34,12 @@ from .studies.compare_regimes import StudyResult as StudyResult
 from .studies.compare_regimes import compare_regimes as compare_regimes
 from .studies.comparison import compare_events as compare_events
 from .studies.finished_runs import compare_finished as compare_finished
+from .studies.foundation_study import FoundationStudy as FoundationStudy
+from .studies.foundation_study import run_study as run_study
 from .studies.run_protocol import compare_table as compare_table
 from .studies.run_protocol import run_protocol as run_protocol
+from .studies.study_plan import StudyCohort as StudyCohort
+from .studies.study_plan import StudyModel as StudyModel
+from .studies.study_plan import StudyPlan as StudyPlan
+from .studies.study_plan import read_plan as read_plan
 from .uncertainty import assess as assess

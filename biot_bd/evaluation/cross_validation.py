@@ -45,6 +45,7 @@ from biot_bd.evaluation.model_selection.contamination import (
     find_origins,
 )
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
+from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, degenerate_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
@@ -116,8 +117,8 @@ def cross_validate(
         Without a folder nothing is written.
     cv : str or splitter
         ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``,
-        ``"biot-paper"``, ``"biot-code"`` or a scikit-learn splitter, which gets the subjects as
-        groups.
+        ``"biot-paper"``, ``"biot-code"``, ``"tusz-official"`` or a scikit-learn splitter, which
+        gets the subjects as groups.
     scoring : str, Metric, callable or sequence of them
         Names in ``biot_bd.registry.metrics`` or of scorers of scikit-learn (``"f1"``),
         ``make_scorer(...)``, or functions of ``(y_true, proba)``.  Of more than two classes
@@ -227,6 +228,7 @@ def cross_validate(
             data.y,
             data.subjects,
             recordings=data.recordings,
+            parts=official_parts(data.X),
             validation_fraction=validation_fraction,
             random_state=random_state,
         )

@@ -109,7 +109,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
         X = np.asarray(X)
     if not is_windows and not hasattr(X, "get_data") and getattr(getattr(X, "dtype", None), "kind", "") not in "fiu":
         raise ValueError(f"cross-validation takes Windows, an array of numbers or Epochs, not {type(X).__name__}")
-    targets = getattr(X, "targets", None) if y is None and is_windows else y if are_soft(y) else None
+    targets = X.targets if y is None and is_windows else y if are_soft(y) else None
     y = X.y if y is None and is_windows else y
     groups = X.groups if groups is None and is_windows else groups
     for name, value in (("y", y), ("groups", groups)):
@@ -123,7 +123,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
                 f"{name} must have one entry a window: {len(X)} windows, {name} of shape {np.shape(value)}"
             )
     targets = None if targets is None else read_targets(targets, "y")
-    names = tuple(getattr(X, "classes", TWO_CLASSES)) if is_windows else TWO_CLASSES
+    names = tuple(X.classes) if is_windows else TWO_CLASSES
     labels = read_targets(y, "y").argmax(axis=1) if are_soft(y) else _labels(y, names if is_windows else None)
     classes = _class_names(names, labels, targets)
     subjects = _subjects(groups)
@@ -165,7 +165,7 @@ def check_classes(estimator: Any, n_classes: int = 2) -> None:
             continue
         if n_classes > 2 and set(given_labels(part.classes).tolist()) != set(range(n_classes)):
             raise ValueError(
-                f"classes={part.classes!r}, but the labels are 0 to {n_classes - 1}; give classes=range({n_classes})"
+                f"classes={part.classes!r}, but the labels are 0 to {n_classes - 1}; give classes={tuple(range(n_classes))}"
             )
         if n_classes == 2 and set(given_labels(part.classes).tolist()) != {0, 1}:
             raise ValueError(
@@ -189,8 +189,8 @@ def _labels(y: Any, names: tuple[str, ...] | None) -> np.ndarray:
     )
     if not set(found) <= {0, 1} and not several:
         raise ValueError(
-            f"labels must be 0 (background) and 1 (seizure), or 0 to n_classes - 1, numbers, found {found[:6]}; "
-            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}"
+            f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}; "
+            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}, or number all classes from 0"
         )
     return y.astype(np.int64)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -64,6 +64,18 @@ def detector_parameters(detector: EventDetector | None) -> Cells:
     return {n: v for n, v in detector.get_params().items() if n not in left_out} | {"grid": grid}
 
 
+class KnownRecording(Protocol):
+    """What events need to know of a recording."""
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+
+    @property
+    def events(self) -> Sequence[Sequence[float]]:
+        """Annotated seizures ``(onset_s, offset_s)``."""
+
+
 def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingScores] | None:
     """Return the predictions by recording, with the recordings' lengths and seizures.
 
@@ -80,7 +92,17 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
     """
     if not isinstance(data.X, Windows):
         return None
-    known = {r.recording: r for r in data.X.entries}
+    return scores_by_recording({r.recording: r for r in data.X.entries}, predictions)
+
+
+def scores_by_recording(known: Mapping[str, KnownRecording], predictions: pd.DataFrame) -> list[RecordingScores]:
+    """Return the predictions by recording, with the lengths and seizures that are known of them.
+
+    Raises
+    ------
+    KeyError
+        Nothing is known of a recording.
+    """
     out = []
     for name, rows in predictions.groupby("recording", sort=True):
         recording = known[str(name)]
@@ -89,6 +111,11 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
         subject, starts = str(rows["subject"].iloc[0]), rows["start_s"].to_numpy(dtype=np.float64)
         out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), starts, duration, reference))
     return out
+
+
+def window_length_s(table: pd.DataFrame) -> float:
+    """Return the length of the windows of a table with ``start_s`` and ``stop_s``."""
+    return float(np.round(np.median((table["stop_s"] - table["start_s"]).to_numpy(dtype=np.float64)), 6))
 
 
 def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> Detectors | None:
@@ -111,8 +138,11 @@ def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> D
     recordings = recording_scores(data, valid)
     if recordings is None:
         return None
-    spans = data.table["stop_s"] - data.table["start_s"]
-    window_s = float(np.round(np.median(spans.to_numpy(dtype=np.float64)), 6))
+    return fitted_detectors(template, recordings, window_length_s(data.table))
+
+
+def fitted_detectors(template: EventDetector, recordings: Sequence[RecordingScores], window_s: float) -> Detectors:
+    """Choose the operating points on validation recordings; see :func:`fit_detectors`."""
     fitted = [clone(template).set_params(window_s=window_s, causal=causal).fit(recordings) for causal in (False, True)]
     return Detectors(*fitted)
 
@@ -130,6 +160,15 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> FoldEve
         the test subjects at other thresholds.
     """
     recordings = recording_scores(data, test) or []
+    without = _without_windows(data, {r.recording for r in recordings}, {r.subject for r in recordings})
+    return facts_of_events(detectors, recordings, without)
+
+
+def facts_of_events(detectors: Detectors, recordings: Sequence[RecordingScores], without: list[str]) -> FoldEvents:
+    """Apply detectors to recordings; ``without`` are those that have no windows.
+
+    See :func:`event_facts`.
+    """
     detector = detectors.offline
     found: dict[str, RecordingEvents] = {
         r.recording: {
@@ -145,12 +184,12 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> FoldEve
         "detector": detector.as_dict(),
         "causal": detectors.causal.as_dict(),
         "recordings": found,
-        "without_windows": _without_windows(data, found, {r.subject for r in recordings}),
+        "without_windows": without,
         "curve": _curve(detector, recordings),
     }
 
 
-def _without_windows(data: Data, found: Mapping[str, Any], subjects: set[str]) -> list[str]:
+def _without_windows(data: Data, found: set[str], subjects: set[str]) -> list[str]:
     return sorted(r.recording for r in data.X.entries if r.subject in subjects and r.recording not in found)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from biot_bd.evaluation.metrics.calibration import BINS, bin_edges, bin_of, calibration
 from biot_bd.evaluation.recalibration import FEW_ISOTONIC, METHODS, recalibrate_predictions
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.run_facts import Cells, RunMetrics
+from biot_bd.evaluation.run_facts import Cells, RunMetrics, class_columns
 from biot_bd.evaluation.statistics.exact_intervals import exact_where_degenerate
 from biot_bd.evaluation.statistics.intervals import METHOD, N_RESAMPLES, RESAMPLED, SUBJECTS, Draws, Scores, Weighted
 from biot_bd.evaluation.statistics.resampled_scores import (
@@ -31,6 +31,7 @@ from biot_bd.evaluation.statistics.resampled_scores import (
 )
 
 OF_A_PLUGIN = "a metric of a plugin: subjects alone can be resampled, so only its macro score has an interval"
+OF_SEVERAL = "more than two classes: subjects alone are resampled, so only macro scores have an interval"
 
 
 def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLES, random_state: int = 0) -> Cells:
@@ -52,7 +53,7 @@ def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLE
     dict
         ``level``, ``n_resamples``, ``random_state``, ``resampled``, ``method``; ``windows`` and
         ``events`` (None where the run has none), each as :func:`window_intervals` returns them;
-        ``calibration``.
+        ``calibration`` (None with more than two classes).
 
     Raises
     ------
@@ -90,7 +91,7 @@ def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLE
         "method": METHOD,
         "windows": window_intervals(test, result.metrics, **options),
         "events": None if counts is None else event_intervals(counts, **options),
-        "calibration": _calibration(result.predictions, **options),
+        "calibration": None if _has_several(test) else _calibration(result.predictions, **options),
     }
 
 
@@ -135,13 +136,15 @@ def window_intervals(
     if any(not np.array_equal(other, subjects) for _, other in numbered[1:]):
         raise ValueError("runs whose test recordings differ have no interval together")
     draws = Draws(subjects, n_resamples=n_resamples, random_state=random_state)
-    parts = [WindowParts(table, number, len(subjects)) for table, (number, _) in zip(tables, numbered, strict=True)]
-    by_subject = [_SubjectScores(table, number) for table, (number, _) in zip(tables, numbered, strict=True)]
+    several = any(map(_has_several, tables))
+    pairs = [] if several else [(table, number) for table, (number, _) in zip(tables, numbered, strict=True)]
+    parts = [WindowParts(table, number, len(subjects)) for table, number in pairs]
+    by_subject = [_SubjectScores(table, number) for table, number in pairs]
     out: Cells = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
     undefined = np.full(n_resamples, np.nan)
     for name in facts[0]["scoring"]:
         values = {subject: _mean_value([f["subjects"][subject] for f in facts], name) for subject in draws.rows}
-        known = name in WINDOW_SCORES
+        known = name in WINDOW_SCORES and not several
         if known:
             own = {s: _mean([one(name, rows, draws.within[s]) for one in by_subject]) for s, rows in draws.rows.items()}
             whole = draws.pooled(_together([partial(part.score, name) for part in parts]))
@@ -157,12 +160,17 @@ def window_intervals(
         }
         for average, interval in found.items():
             out[average][name] = interval.as_dict()
-            out[average][name]["notes"] += [] if known else [OF_A_PLUGIN]
+            out[average][name]["notes"] += [] if known else [OF_SEVERAL if several else OF_A_PLUGIN]
         out["macro"][name]["n_defined"] = n_defined
         for s in draws.rows:
             scores = own[s] if known else undefined
             out["subjects"][s][name] = draws.interval_within(s, values[s], scores, level=level).as_dict()
     return out
+
+
+def _has_several(test: pd.DataFrame) -> bool:
+    """Return whether predictions are of more than two classes."""
+    return len(class_columns(test, "proba")) > 2
 
 
 def _mean(scores: Sequence[Scores]) -> Scores:

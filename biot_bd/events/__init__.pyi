@@ -1,5 +1,6 @@
 from .agreement import ReadRecording as ReadRecording
 from .agreement import score_agreement as score_agreement
+from .chance import score_chance as score_chance
 from .chosen_on import chosen_on_text as chosen_on_text
 from .detector import EventDetector as EventDetector
 from .detector import load_event_detector as load_event_detector
@@ -8,6 +9,8 @@ from .files import EventFile as EventFile
 from .files import read_event_file as read_event_file
 from .files import write_event_file as write_event_file
 from .folders import score_folders as score_folders
+from .nedc import score_nedc as score_nedc
+from .nedc import score_nedc_subjects as score_nedc_subjects
 from .scoring import ScoringParameters as ScoringParameters
 from .scoring import score_events as score_events
 from .scoring import score_samples as score_samples

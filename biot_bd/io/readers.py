@@ -332,6 +332,12 @@ def _read_persyst(path: Path) -> mne.io.BaseRaw:
         return _read("read_raw_persyst", path)
 
 
+def _read_epilepsiae(path: Path) -> mne.io.BaseRaw:
+    from biot_bd.io.epilepsiae import read_epilepsiae
+
+    return read_epilepsiae(path)
+
+
 def _by_mne(name: str, **options: Any) -> Callable[[Path], mne.io.BaseRaw]:
     return partial(_read, name, **options)
 
@@ -376,7 +382,7 @@ ANT = Reader((".cnt",), _is_ant, _by_mne("read_raw_ant"))
 EGI = Reader((".mff",), None, _by_mne("read_raw_egi"), folder=True)
 PERSYST = Reader((".lay",), None, _read_persyst)
 NIHON_KOHDEN = Reader((".eeg",), _is_nihon_kohden, _by_mne("read_raw_nihon"), search="probe")
-EPILEPSIAE = Reader((".data",), None, _by_mne("read_raw_nicolet", ch_type="eeg"), beside=".head")
+EPILEPSIAE = Reader((".data",), None, _read_epilepsiae, beside=".head")
 NEDF = Reader((".nedf",), None, _by_mne("read_raw_nedf"))
 MEF = Reader((".mefd",), None, _by_mne("read_raw_mef"), folder=True)
 CURRY = Reader((".cdt", ".dap"), None, _by_mne("read_raw_curry"))

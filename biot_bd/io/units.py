@@ -142,6 +142,35 @@ def channel_uv(text: str, top: float, step: float) -> float | None:
     return uv_per_unit_by_range(text, top, step) if told is None else told
 
 
+def uv_per_unit_of_factor(factor: float, digital_top: float) -> float | None:
+    """Return how many microvolts the unit of a factor is, where its size leaves one answer.
+
+    Parameters
+    ----------
+    factor : float
+        Size of a digital step in an unknown unit of volts.
+    digital_top : float
+        Largest absolute digital value.
+
+    Returns
+    -------
+    float or None
+        1.0, 1000.0 or 1000000.0 where the range fits EEG in microvolts, millivolts or volts and in
+        no other of them; None else.
+
+    See Also
+    --------
+    uv_per_unit_by_range : Where the unit is spelled, carelessly.
+
+    Examples
+    --------
+    >>> [uv_per_unit_of_factor(factor, 2**15) for factor in (0.165, 1.65e-4, 1.65e-7, 0.004)]
+    [1.0, 1000.0, 1000000.0, None]
+    """
+    fitting = [uv for uv in (1.0, 1e3, UV_PER_V) if _fits(digital_top * factor * uv, factor * uv)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def _fits(top_uv: float, step_uv: float) -> bool:
     return SMALLEST_TOP_UV <= top_uv <= LARGEST_TOP_UV and step_uv <= COARSEST_STEP_UV
 

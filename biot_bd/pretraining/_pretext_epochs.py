@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, Sub
 from biot_bd.models.inference_plan import precision_context
 from biot_bd.models.own_modes import own_modes
 from biot_bd.pretraining.batch_random import BatchRandom, PositionRandom, mixed_seed
+from biot_bd.pretraining.corpora import CORPORA, CorpusBatches, corpus_of
 from biot_bd.pretraining.epoch_means import EpochMeans
 from biot_bd.pretraining.pretext_module import PretextModule
 from biot_bd.pretraining.processes import Processes
@@ -45,6 +46,7 @@ class PretextEpochs(NetBatches):
     _batches: dict[bool, OwnBatches]
     _means: dict[bool, EpochMeans]
     _parallel: Any = None  # what a training step calls
+    _subjects: Any = None  # of the windows of a running fit
 
     # --- batches ----------------------------------------------------------------------------------
 
@@ -69,6 +71,10 @@ class PretextEpochs(NetBatches):
         """Return the batches of an epoch, of all processes together."""
         params = self.get_params_for("iterator_train")
         size, drop_last = self._batch_size("train", train), bool(params.get("drop_last", False))
+        if self.sampler == CORPORA or isinstance(self.sampler, Mapping):
+            return CorpusBatches(
+                self._corpora(train), size, drop_last, "proportional" if self.sampler == CORPORA else self.sampler
+            )
         for objective in uncompiled(self.module_).objectives.values():
             batches = objective.batches(self._targets(train), size, drop_last)
             if batches is not None:
@@ -78,6 +84,14 @@ class PretextEpochs(NetBatches):
             return BatchSampler(PageShuffle(windows, positions=train.indices), size, drop_last)
         order = RandomSampler(train) if params.get("shuffle", False) else SequentialSampler(train)
         return BatchSampler(order, size, drop_last)
+
+    def _corpora(self, train: Subset) -> list[str]:
+        """Return the corpus of each training window."""
+        if self._subjects is None:
+            raise ValueError(
+                "a sampler of corpora needs subjects with their name space, such as 'chb-mit/01': pass Windows, or fit(X, groups=subjects)"
+            )
+        return [corpus_of(subject) for subject in np.asarray(self._subjects)[np.asarray(train.indices)]]
 
     def _batch_size(self, side: str, windows: Subset) -> int:
         size = int(self.get_params_for(f"iterator_{side}")["batch_size"])
@@ -281,5 +295,5 @@ class PretextEpochs(NetBatches):
         return module.stages().embeddings(x)
 
     def __getstate__(self) -> dict[str, Any]:
-        running = ("_processes", "_batches", "_means", "_parallel")
+        running = ("_processes", "_batches", "_means", "_parallel", "_subjects")
         return {name: value for name, value in NeuralNet.__getstate__(self).items() if name not in running}

@@ -1,9 +1,9 @@
-"""Several labelled corpora in one training: their names, their classes, batches of one each."""
+"""Several corpora in one training: their names, their classes, batches of one corpus each."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 Shares = Literal["proportional", "equal"]
+CORPORA = "corpora"
 
 
 def corpus_of(subject: str) -> str:
@@ -141,14 +142,17 @@ class CorpusBatches(Sampler[list[int]]):
     drop_last : bool
         Leave out each corpus's batch that is not full.  A corpus with fewer windows than a batch is
         one batch all the same, and a warning says so.
-    shares : {"proportional", "equal"}
+    shares : {"proportional", "equal"} or mapping of str to float
         ``"proportional"``: every window once an epoch; ``"equal"``: as many batches of each corpus
-        as the largest has, windows of the smaller ones coming again in another order.
+        as the largest has, windows of the smaller ones coming again in another order.  Weights by
+        corpus: as many batches an epoch as with ``"proportional"``, divided by the weights (to the
+        nearest whole batch, at least one each); of a corpus that gets fewer batches than it has
+        another part comes each epoch, of one that gets more all windows come again.
 
     Raises
     ------
     ValueError
-        A share that there is not.
+        A share that there is not, or weights of other corpora than these.
 
     Examples
     --------
@@ -161,9 +165,14 @@ class CorpusBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, corpus: ArrayLike, batch_size: int, drop_last: bool = True, shares: Shares = "proportional"
+        self,
+        corpus: ArrayLike,
+        batch_size: int,
+        drop_last: bool = True,
+        shares: Shares | Mapping[str, float] = "proportional",
     ) -> None:
-        check_shares(shares)
+        if not isinstance(shares, Mapping):
+            check_shares(shares)
         names, numbers = np.unique(np.asarray(corpus), return_inverse=True)
         self.rows = [torch.from_numpy(np.flatnonzero(numbers == number)) for number in range(len(names))]
         self.batch_size, self.drop_last = batch_size, drop_last
@@ -174,7 +183,10 @@ class CorpusBatches(Sampler[list[int]]):
                     f"corpus {name} has {len(rows)} training windows, fewer than a batch of {batch_size}: they are one batch",
                     stacklevel=2,
                 )
+        self.names = tuple(names.tolist())
         self._counts = [max(each)] * len(each) if shares == "equal" else each
+        if isinstance(shares, Mapping):
+            self._counts = divided(sum(each), _weights_of(shares, self.names))
 
     def _n_batches(self, n: int) -> int:
         return max(1, n // self.batch_size) if self.drop_last else -(-n // self.batch_size)
@@ -198,6 +210,53 @@ class CorpusBatches(Sampler[list[int]]):
             order = rows[torch.randperm(len(rows))].split(self.batch_size)
             found += [batch.tolist() for batch in order[: self._n_batches(len(rows))]]
         return found[:count]
+
+
+def _weights_of(weights: Mapping[str, float], names: Sequence[Any]) -> list[float]:
+    """Return the weight of each corpus, where there is one for each and no other."""
+    check_weights(weights)
+    if set(weights) != {str(name) for name in names}:
+        raise ValueError(
+            f"weights are for the corpora {', '.join(sorted(weights))}, and the training windows are of "
+            f"{', '.join(map(str, names))}; give one weight for each (a corpus is the name space of its subjects)"
+        )
+    return [float(weights[str(name)]) for name in names]
+
+
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Raise ``ValueError`` where weights of corpora are not positive numbers."""
+    wrong = {
+        name: w
+        for name, w in weights.items()
+        if isinstance(w, bool) or not isinstance(w, (int, float)) or not 0 < w < np.inf
+    }
+    if wrong or not weights:
+        raise ValueError(
+            f"weights of corpora must be finite numbers > 0, e.g. {{'chb-mit': 2, 'siena': 1}}; found {wrong or weights}"
+        )
+
+
+def divided(total: int, weights: Sequence[float]) -> list[int]:
+    """Divide whole things by weights: the nearest whole numbers of the same sum, at least 1 each.
+
+    By largest remainders; the first of equal ones gets more.
+
+    Examples
+    --------
+    >>> from biot_bd.pretraining.corpora import divided
+    >>> divided(10, [2.0, 1.0]), divided(3, [100.0, 1.0, 1.0])
+    ([7, 3], [1, 1, 1])
+    """
+    total = max(total, len(weights))
+    exact = np.array(weights, np.float64) / sum(weights) * total
+    counts = np.maximum(np.floor(exact).astype(np.int64), 1)
+    while counts.sum() != total:
+        lacking = exact - counts
+        if counts.sum() < total:
+            counts[np.argmax(lacking)] += 1
+        else:
+            counts[np.argmin(np.where(counts > 1, lacking, np.inf))] -= 1
+    return counts.tolist()
 
 
 def check_shares(shares: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -23,7 +24,7 @@ from biot_bd.models.token_stages import token_stages
 from biot_bd.pretraining._pretext_epochs import PretextEpochs
 from biot_bd.pretraining.chosen_objectives import ChosenObjective, chosen_objectives
 from biot_bd.pretraining.collapse import CollapseWarning
-from biot_bd.pretraining.corpora import Corpora
+from biot_bd.pretraining.corpora import CORPORA, Corpora, check_weights
 from biot_bd.pretraining.curves import CurveLogger
 from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.pretext_module import PretextModule
@@ -106,9 +107,11 @@ class Pretrainer(TransformerMixin, PretextEpochs):
     schedule : None, str or Schedule
         How the learning rate changes while training: ``"warm-up"``, ``"cosine"`` or an object of
         :mod:`biot_bd.training.finetuning.schedules`.
-    sampler : None or "page-shuffle"
+    sampler : None, "page-shuffle", "corpora" or mapping of str to float
         Order of the training windows: shuffled, or shuffled by where they lie in a store that no
-        memory can hold (taken unasked for such stores).
+        memory can hold (taken unasked for such stores).  ``"corpora"``: each batch of one corpus,
+        every window once an epoch; weights by corpus, e.g. ``{"chb-mit": 2, "siena": 1}``: each
+        batch of one corpus, and so many of each.  A corpus is the name space of its subjects.
     pretrained : str, path or None
         What the model starts from: a checkpoint of a BIOT, or the folder of a pretraining.
     log_dir : path or None
@@ -261,8 +264,12 @@ class Pretrainer(TransformerMixin, PretextEpochs):
     def _check_parameters(self) -> None:
         check_settings(vars(self))
         check_device(self.__dict__["device"])
-        if self.sampler not in (None, "page-shuffle"):
-            raise ValueError(f"sampler must be None or 'page-shuffle', found {self.sampler!r}")
+        if isinstance(self.sampler, Mapping):
+            check_weights(self.sampler)
+        elif self.sampler not in (None, "page-shuffle", CORPORA):
+            raise ValueError(
+                f"sampler must be None, 'page-shuffle', 'corpora' or weights by corpus, found {self.sampler!r}"
+            )
         check_train_split(self.train_split)
         check_names("optimizer", resolve_optimizer(self.optimizer), self.get_params_for("optimizer"))
         self._check_callbacks()
@@ -419,6 +426,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         data = SignalData(X)
         self._check_contract(data.info)
         subjects = subjects_given(data, groups)
+        self.__dict__["_subjects"] = subjects  # not by setattr: skorch would take it for a part of the net
         before, n_before = (None if fresh else self.provenance_), len(self.history_ or ())
         if fresh:
             self._forget()
@@ -437,6 +445,8 @@ class Pretrainer(TransformerMixin, PretextEpochs):
             if fresh or len(self.history_ or ()) > n_before:
                 self._forget()  # half trained weights are nobody's
             raise
+        finally:
+            self.__dict__.pop("_subjects", None)
         self._note(X, train, valid, subjects, before)
         return self
 

@@ -132,7 +132,9 @@ class SlotReport:
         return asdict(self)
 
 
-def open_model(name: str, windows: Windows) -> Any:
+def open_model(
+    name: str, windows: Windows, *, steps: Sequence[Any] | None = None, params: Mapping[str, Any] | None = None
+) -> Any:
     """Return a pipeline, not trained, of a registered model or a published checkpoint.
 
     Parameters
@@ -141,6 +143,10 @@ def open_model(name: str, windows: Windows) -> Any:
         In ``biot_bd.registry.models``, or of a checkpoint such as ``"prest-16"``.
     windows : Windows
         Their rate and scale decide which steps the model's contract needs in front of it.
+    steps : sequence of WindowTransformer, optional
+        To stand in front of the model, in place of those.
+    params : mapping, optional
+        Of :class:`biot_bd.BIOTClassifier`, e.g. ``pretrained`` or ``module__num_layers``.
 
     Returns
     -------
@@ -167,9 +173,11 @@ def open_model(name: str, windows: Windows) -> Any:
     """
     from sklearn.pipeline import make_pipeline
 
-    net = BIOTClassifier(pretrained=name, device="cpu") if name in KNOWN else BIOTClassifier(name, device="cpu")
+    given = {"pretrained": name} if name in KNOWN else {"module": name}
+    net = BIOTClassifier(**{**given, **(params or {}), "device": "cpu"})
     contract = net._contract()
-    steps = [] if contract is None else steps_for(contract, windows)
+    if steps is None:
+        steps = [] if contract is None else steps_for(contract, windows)
     mapped = windows
     for step in steps:
         mapped = mapped.map(step)

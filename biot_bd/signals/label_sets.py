@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from biot_bd.signals.names import ELECTRODES, OLD_NAMES, ChannelName, parse_name, split_prefix
+from biot_bd.signals.names import DERIVATIONS, ELECTRODES, OLD_NAMES, ChannelName, parse_name, split_prefix
 
 Scheme = Literal["10-20", "biosemi", "egi", "contacts", "unknown"]
 
@@ -63,7 +63,8 @@ class NameJudgement:
     withheld : tuple of str
         Labels that would name an electrode and are none among these labels.
     reason : str
-        Why, in one phrase; empty where ``runs`` is.
+        Why, in one phrase; else empty, unless there are derivations behind the ears and no
+        electrode.
 
     See Also
     --------
@@ -144,9 +145,19 @@ def _judge(ch_names: tuple[str, ...], wanted: frozenset[str]) -> NameJudgement:
     shafts, contacts = _find_contacts(labels, ch_names, alone, wanted)
     channels = tuple(None if i in contacts else parsed for i, parsed in enumerate(alone))
     withheld = tuple(dict.fromkeys(ch_names[i] for i in sorted(contacts) if alone[i] is not None))
-    scheme: Scheme = _scheme(shafts) if shafts else "10-20" if any(channels) else "unknown"
+    is_known = any(channel is not None and channel.electrode not in DERIVATIONS for channel in channels)
+    scheme: Scheme = _scheme(shafts) if shafts else "10-20" if is_known else "unknown"
     runs = tuple(f"{s}{min(n)} to {s}{max(n)}" if len(n) > 1 else f"{s}{min(n)}" for s, n in shafts.items())
-    return NameJudgement(ch_names, channels, runs, scheme, withheld, _reason(scheme, runs, withheld))
+    reason = _reason(scheme, runs, withheld) or _derivations_only(ch_names, channels)
+    return NameJudgement(ch_names, channels, runs, scheme, withheld, reason)
+
+
+def _derivations_only(ch_names: tuple[str, ...], channels: tuple[ChannelName | None, ...]) -> str:
+    """Say why a recording of derivations with names of their own gives no electrode."""
+    names = {name: channel.electrode for name, channel in zip(ch_names, channels, strict=True) if channel}
+    if not names or not set(names.values()) <= set(DERIVATIONS):
+        return ""
+    return f"{_listed(tuple(names))} are derivations behind the ears, of which no electrode of the 10-20 system can be made (montage 'bte-3' has them)"
 
 
 def _read_each(ch_names: tuple[str, ...]) -> list[ChannelName | None]:

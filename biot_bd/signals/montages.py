@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biot_bd import registry
 from biot_bd.exceptions import MissingChannelsError
 from biot_bd.signals.label_sets import NameJudgement, judge_names
-from biot_bd.signals.names import ELECTRODES, parse_name
+from biot_bd.signals.names import DERIVATIONS, ELECTRODES, parse_name
 
 Pair = tuple[str, str | None]
 
@@ -29,7 +29,7 @@ class Montage:
     ch_names : tuple of str
         Channels in order: ``"Fp1-F7"`` in a bipolar montage, ``"Fp1"`` in a referential one.
     kind : {"bipolar", "referential"}
-        Whether channels are differences of two electrodes.
+        Whether channels are differences of two electrodes that have names.
     pairs : tuple of (str, str or None), optional
         The two electrodes of every channel (None behind a referential one); read from the names
         where left out.
@@ -75,7 +75,7 @@ class Montage:
         for plus, minus in self.pairs:
             if (minus is not None) != (self.kind == "bipolar"):
                 raise ValueError(f"montage {self.name!r}: pair {(plus, minus)} does not fit a {self.kind} montage")
-            unknown = [e for e in (plus, minus) if e is not None and e not in ELECTRODES]
+            unknown = [e for e in (plus, minus) if e is not None and e not in (*ELECTRODES, *DERIVATIONS)]
             if unknown:
                 raise ValueError(
                     f"montage {self.name!r}: unknown electrode {unknown[0]!r}; write 10-10 names such as Fp1, T7, P8"
@@ -427,4 +427,10 @@ SZCORE_19 = Montage(
     tuple("Fp1 F3 C3 P3 O1 F7 T7 P7 Fz Cz Pz Fp2 F4 C4 P4 O2 F8 T8 P8".split()),
     "referential",
     description="the 19 electrodes of the 10-20 system against a common reference, in SzCORE's order",
+)
+BTE_3 = Montage(
+    "bte-3",
+    ("BTEleft", "BTEright", "CROSStop"),
+    "referential",
+    description="derivations behind the left ear, behind the right ear and across (SeizeIT2, which has two of them)",
 )

@@ -28,9 +28,15 @@ ELECTRODES: tuple[str, ...] = (
 # fmt: on
 """Electrodes known by name: the 10-10 system, ear lobes, mastoids and the temporal T1 and T2."""
 
+DERIVATIONS: tuple[str, ...] = ("BTEleft", "BTEright", "CROSStop")
+"""Channels of two electrodes behind an ear, or of one behind each, as SeizeIT2 names them; none of
+their electrodes has a place in the 10-10 system."""
+
 OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 
 _KNOWN = {name.upper(): name for name in ELECTRODES} | OLD_NAMES
+# The recorder is a Sensor Dot ("BTEleft SD").
+_KNOWN |= {name.upper() + dot: name for name in DERIVATIONS for dot in ("", "SD")}
 # Channels against these are no EEG derivations, whatever stands in front.
 _NO_REFERENCE = re.compile(r"(ECG|EKG|EMG|EOG|VNS|LOC|ROC|CHIN|DC|SAT|CO)\d*$")
 # One spelling for each common reference; anything else stands for itself.
@@ -50,7 +56,8 @@ class ChannelName:
     Parameters
     ----------
     electrode : str
-        The electrode at the plus side, e.g. ``"T7"``.
+        The electrode at the plus side, e.g. ``"T7"``; or a derivation that has a name of its own
+        (``"BTEleft"``).
     reference : str or None
         What it is measured against: an electrode (``"P7"``), a common reference in capitals
         (``"REF"``, ``"CS2"``), or None where the name does not say.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +10,36 @@ import mne
 
 from biot_bd.io.units import UV_PER_V
 from biot_bd.signals.base import SignalInfo, WindowTransformer, mne_info_like, present_channels
+
+# What a step noted on a recording; copies of MNE and pickles keep it.
+_NOTES = "biot_bd_notes"
+
+
+def add_notes(raw: mne.io.BaseRaw, notes: Sequence[str]) -> None:
+    """Note on a recording what was done to it, for the store that is made of it.
+
+    Parameters
+    ----------
+    raw : mne.io.Raw
+        Changed in place.
+    notes : sequence of str
+        A line each.
+    """
+    setattr(raw, _NOTES, [*notes_on(raw), *notes])
+
+
+def notes_on(raw: mne.io.BaseRaw) -> list[str]:
+    """Return what steps noted on a recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> raw = mne.io.RawArray(np.zeros((1, 9)), mne.create_info(1, 1.0, "eeg"), verbose="error")
+    >>> add_notes(raw, ["line noise removed: 50 Hz of Fp1"])
+    >>> notes_on(raw.copy())
+    ['line noise removed: 50 Hz of Fp1']
+    """
+    return list(getattr(raw, _NOTES, ()))
 
 
 class RecordingStep(WindowTransformer):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from biot_bd.exceptions import ConformanceError
 from biot_bd.testing._base import attempt, build, describe, pickled, require
+from biot_bd.training.soft_targets import read_targets
 
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
 CASES: dict[str, list[tuple[float, float]]] = {
@@ -20,7 +22,12 @@ CASES: dict[str, list[tuple[float, float]]] = {
 }
 
 
-def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) -> None:
+def check_label_rule(
+    rule: type,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    annotations: Sequence[tuple[float, float, str]] = (),
+) -> None:
     """Check a class given to ``register_label_rules``.
 
     Parameters
@@ -31,6 +38,9 @@ def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) ->
         one row a window.
     parameters : mapping, optional
         Constructor parameters to test with.
+    annotations : sequence of (onset_s, duration_s, description), optional
+        Of a recording of 300 s, for a rule that says ``needs_annotations``: windows of two classes
+        or more must come of them, and nothing is asked of seizures.
 
     Raises
     ------
@@ -38,7 +48,10 @@ def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) ->
         A column is missing, a window lies outside the recording, a label is no integer >= 0,
         ``seizure_fraction`` is not the share of the window inside seizures, a seizure gets no
         positive window (but of a rule that says ``labels_nothing``), a recording without seizures
-        gets one, a short recording raises, or two calls differ.
+        gets one, a short recording raises, or two calls differ.  Of a rule that reads annotations:
+        they make no windows of two classes, a label is of none of its ``classes``, columns
+        ``target_0``, ``target_1`` ... are not one a class, not finite, negative, or do not sum to
+        1.
 
     See Also
     --------
@@ -66,6 +79,9 @@ def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) ->
     instance = build(rule, parameters)
     require(callable(instance), f"{name}: its instances cannot be called")
     settings = _settings(instance, name)
+    if getattr(instance, "needs_annotations", False):
+        _check_annotated(instance, name, settings, annotations)
+        return
     for sfreq in (256.0, 200.0):
         for case, events in CASES.items():
             table = _table(instance, name, 300.0, sfreq, events, settings, case)
@@ -81,16 +97,63 @@ def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) ->
         require(first.equals(again), f"{name}: {what} differ on the same recording")
 
 
-def _settings(instance: Any, name: str) -> dict[str, float]:
+def _check_annotated(
+    instance: Any, name: str, settings: dict[str, Any], annotations: Sequence[tuple[float, float, str]]
+) -> None:
+    """Check a rule that labels by more than seizures."""
+    require(bool(annotations), f"{name} needs annotations: give some of a recording of 300 s, annotations=[...]")
+    classes = tuple(getattr(instance, "classes", ()))
+    given = {**settings, "annotations": list(annotations)}
+    for sfreq in (256.0, 200.0):
+        table = _table(instance, name, 300.0, sfreq, [], given, "annotations")
+        labels = table["label"].to_numpy()
+        require(
+            len(np.unique(labels)) >= 2,
+            f"{name}: the annotations give {len(table)} windows of the label(s) {np.unique(labels).tolist()}; give some "
+            "that make windows of two classes",
+        )
+        require(
+            not classes or (labels < len(classes)).all(),
+            f"{name}: label {labels.max()} is none of {len(classes)} classes",
+        )
+        _check_shares(table, name, len(classes))
+    empty = _table(
+        instance, name, 3.0, 256.0, [], {**settings, "annotations": []}, "a short recording, nothing annotated"
+    )
+    require(len(empty) == 0 or not getattr(instance, "labels_nothing", False), f"{name}: a window of no annotation")
+    first = _table(instance, name, 300.0, 256.0, [], given, "annotations")
+    again = _table(pickled(instance, name), name, 300.0, 256.0, [], given, "annotations")
+    require(first.equals(again), f"{name}: before and after pickling, tables differ on the same recording")
+
+
+def _check_shares(table: pd.DataFrame, name: str, n_classes: int) -> None:
+    """Check soft targets, where a rule returns some."""
+    found = [column for column in table.columns if str(column).startswith("target_")]
+    if not found:
+        return
+    wanted = [f"target_{k}" for k in range(n_classes)]
+    require(found == wanted, f"{name}: target columns are {found}; expected one a class, {wanted}")
+    try:
+        targets = read_targets(table[found].to_numpy(), f"{name}: targets")
+    except ValueError as error:
+        raise ConformanceError(str(error)) from error
+    of_label = targets[np.arange(len(table)), table["label"].to_numpy()]
+    require((of_label >= targets.max(axis=1)).all(), f"{name}: a label is not the class with the largest share")
+
+
+def _settings(instance: Any, name: str) -> dict[str, Any]:
     signature = attempt(f"{name}: reading the signature", inspect.signature, instance)
     missing = [key for key in ("window_s", "stride_s") if key not in signature.parameters]
     require(not missing, f"{name}: instances do not take {missing}; they take {list(signature.parameters)}")
     # A rule that fixes its window and stride says so in attributes.
-    return {"window_s": getattr(instance, "window_s", 10.0), "stride_s": getattr(instance, "stride_s", 5.0)}
+    fixed = {key: getattr(instance, key, None) for key in ("window_s", "stride_s")}
+    return {
+        key: default if fixed[key] is None else fixed[key] for key, default in (("window_s", 10.0), ("stride_s", 5.0))
+    }
 
 
 def _table(
-    rule: Any, name: str, seconds: float, sfreq: float, events: Any, settings: Mapping[str, float], case: str
+    rule: Any, name: str, seconds: float, sfreq: float, events: Any, settings: Mapping[str, Any], case: str
 ) -> pd.DataFrame:
     n_samples = round(seconds * sfreq)
     given = np.asarray(events, dtype=float).reshape(-1, 2)

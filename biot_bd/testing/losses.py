@@ -11,6 +11,8 @@ from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
 from biot_bd.testing._base import attempt, build, pickled, require, require_subclass
+from biot_bd.training.micro_batches import decomposes
+from biot_bd.training.soft_targets import takes_soft_targets
 
 LARGEST_LOGIT = 1e4
 
@@ -38,7 +40,10 @@ def check_loss(
     ConformanceError
         The loss is no scalar, is not finite or has no finite gradient (at logits up to 1e4 and in
         batches of one class), does not fall when the scores get better, depends on the order of the
-        batch, changes its input, cannot be pickled, or does not train in skorch.
+        batch, changes its input, cannot be pickled, or does not train in skorch.  With
+        ``soft_targets = True`` also: rows of shares, float (n, n_classes), are not taken, one-hot
+        rows cost something else than their labels, or the true shares cost more than others.  With
+        ``decomposes = True``: its parts do not add up to it.
 
     See Also
     --------
@@ -68,6 +73,7 @@ def check_loss(
         _check_values(criterion, name, k)
         _check_direction(criterion, name, k)
         _check_extremes(criterion, name, k)
+        _check_soft(criterion, name, k)
     _check_copies(criterion, name, n_classes[0])
     _check_skorch(loss, dict(parameters or {}), name)
 
@@ -151,6 +157,35 @@ def _check_extremes(criterion: nn.Module, name: str, k: int) -> None:
     for scale in (LARGEST_LOGIT, -LARGEST_LOGIT):
         _gradient(criterion, name, scale * right, targets, f"logits of {scale:g} at the target")
     _gradient(criterion, name, torch.full((len(targets), k), LARGEST_LOGIT), targets, f"all logits {LARGEST_LOGIT:g}")
+
+
+def _check_soft(criterion: nn.Module, name: str, k: int) -> None:
+    """Check a distribution over the classes as targets, and that parts of a batch add up."""
+    logits, targets = _batch(k)
+    cases = [("labels", targets)]
+    if takes_soft_targets(type(criterion)):
+        one_hot = nn.functional.one_hot(targets, k).float()
+        soft, hard = (_value(criterion, name, logits, t, f"{k} classes, one-hot rows") for t in (one_hot, targets))
+        require(
+            torch.isclose(soft, hard, rtol=1e-4, atol=1e-6),
+            f"{name}: {k} classes: one-hot rows cost {soft.item():.6g}, their labels {hard.item():.6g}; expected the same",
+        )
+        shares = torch.softmax(2.0 * torch.randn(len(logits), k, generator=torch.Generator().manual_seed(2)), dim=1)
+        low = _value(criterion, name, shares.log(), shares, "the true shares")
+        high = _value(criterion, name, shares.log().roll(1, dims=1), shares, "other shares")
+        require(low < high, f"{name}: {k} classes: the true shares cost {low.item():.6g}, others {high.item():.6g}")
+        _gradient(criterion, name, LARGEST_LOGIT * one_hot, one_hot.roll(1, dims=1), "shares of 0 and 1, all wrong")
+        cases += [("soft targets", shares)]
+    if decomposes(criterion):
+        for what, given in cases:
+            whole = _value(criterion, name, logits, given, what)
+            parts = [criterion.per_window(logits[rows], given[rows]).sum() for rows in (slice(5), slice(5, None))]  # type: ignore[operator]
+            added = sum(parts) / criterion.normaliser(given)  # type: ignore[operator]
+            require(
+                torch.isclose(whole, added, rtol=1e-4, atol=1e-6),
+                f"{name}: {what}: the loss is {whole.item():.6g}, the sum of its parts {added.item():.6g}; "
+                "set decomposes = True only where they are equal",
+            )
 
 
 def _check_copies(criterion: nn.Module, name: str, k: int) -> None:

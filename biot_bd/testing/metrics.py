@@ -26,7 +26,8 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
     ConformanceError
         It is no metric, gives something else than a finite value or None with a reason, is
         undefined on ordinary data, prefers wrong to right probabilities, depends on the order of
-        windows, changes its input, or cannot be pickled.
+        windows, changes its input, or cannot be pickled; the same with ``soft_targets`` (one-hot
+        ones of two classes, and shares of three) or, with ``several_classes``, of three classes.
 
     See Also
     --------
@@ -50,7 +51,9 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
     ...
     biot_bd.exceptions.ConformanceError: metric 'brier': 0.01 for right and 0.81 for wrong ...
     """
-    _check(attempt(f"{metric!r} as a metric", as_metric, metric), threshold)
+    _check(
+        attempt(f"{metric!r} as a metric", as_metric, metric, soft=getattr(metric, "soft_targets", False)), threshold
+    )
 
 
 def _check(metric: Metric, threshold: float) -> None:
@@ -67,12 +70,15 @@ def _check(metric: Metric, threshold: float) -> None:
     require(np.isclose(value, turned), f"{name}: depends on the order of windows: {value:.6g} and {turned:.6g}")
     _check_direction(metric, name, y, threshold)
     _check_undefined(metric, name, proba, threshold)
+    if metric.soft_targets or metric.several_classes:
+        _check_several(metric, name)
     copy = pickled(metric, name)
     require(_value(copy, name, y, proba, threshold, "after pickling") == value, f"{name}: differs after pickling")
 
 
 def _score(metric: Metric, name: str, y: Any, proba: Any, threshold: float, case: str) -> Score:
-    score = attempt(f"{name} on {case}", metric, y, proba, threshold)
+    targets = np.column_stack([1.0 - y, y]) if metric.soft_targets else None
+    score = attempt(f"{name} on {case}", metric, y, proba, threshold, targets)
     require(isinstance(score, Score), f"{name}: {case}: expected a Score, got {type(score).__name__}")
     return score
 
@@ -91,6 +97,21 @@ def _check_direction(metric: Metric, name: str, y: np.ndarray, threshold: float)
         right > wrong,
         f"{name}: {sign * right:.6g} for right and {sign * wrong:.6g} for wrong probabilities, "
         f"with greater_is_better={metric.greater_is_better}",
+    )
+
+
+def _check_several(metric: Metric, name: str) -> None:
+    """Check three classes: the true shares (or labels) are better than those of other classes."""
+    targets = np.random.default_rng(1).dirichlet(np.ones(3), 30)
+    y = targets.argmax(axis=1)
+    sign = 1 if metric.greater_is_better else -1
+    right, wrong = (
+        attempt(f"{name} on three classes", metric, y, proba, None, targets)
+        for proba in (targets, np.roll(targets, 1, axis=1))
+    )
+    require(
+        right.value is not None and wrong.value is not None and sign * right.value > sign * wrong.value,
+        f"{name}: three classes: {right.value} for right and {wrong.value} for wrong probabilities",
     )
 
 

@@ -106,7 +106,7 @@ def target_classes(classes: Any, n_columns: int) -> NDArray[np.int64]:
     if classes is not None and sorted(np.asarray(list(classes)).tolist(), key=str) != sorted(wanted, key=str):
         raise ValueError(
             f"classes={classes!r}, but the targets have {n_columns} columns, which stand for the classes 0 to "
-            f"{n_columns - 1}; give classes=None, or classes=range({n_columns})"
+            f"{n_columns - 1}; give classes=None, or classes={tuple(range(n_columns))}"
         )
     return np.arange(n_columns) if classes is None else np.asarray(list(classes), dtype=np.int64)
 
@@ -116,9 +116,9 @@ def takes_soft_targets(loss: Any) -> bool:
     return getattr(loss, "soft_targets", False) is True
 
 
-def loss_problem(criterion: Any, n_columns: int) -> str:
-    """Say that a loss takes one label a window, and what to do."""
+def loss_problem(criterion: Any, shape: tuple[int, ...]) -> str:
+    """Say that a loss takes one label a window, and what to do with targets of a shape."""
     return (
-        f"y has {n_columns} columns, soft targets, but the loss {criterion!r} takes one label a window; take a loss that "
-        "says soft_targets = True, or y.argmax(axis=1), as of one-hot rows"
+        f"labels must be one a window, shape (n,), for the loss {criterion!r}; found shape {shape}; of one-hot rows take "
+        "y.argmax(axis=1), for soft targets a loss that says soft_targets = True"
     )

@@ -1,3 +1,4 @@
+from .annotated import Annotated as Annotated
 from .labels import BiotOfficial as BiotOfficial
 from .labels import Overlap as Overlap
 from .labels import Unlabelled as Unlabelled

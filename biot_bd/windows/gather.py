@@ -47,6 +47,9 @@ class Located:
         Divide by this percentile of the window's absolute values as well, as
         ``PercentileScaler(q)`` does; ``scales`` are then the steps in uV.  Only for windows that
         are :attr:`packed`, as int16.
+    rows : list of ndarray of int or None, optional
+        By window: which row of its signal each channel is read from; any row where the channel is
+        absent.  None: all rows, in order.
     """
 
     signals: list[NDArray[Any]]
@@ -55,6 +58,7 @@ class Located:
     scales: NDArray[np.float32]
     n_times: int
     q: float | None = None
+    rows: list[NDArray[np.int64] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -81,10 +85,16 @@ class Located:
             What to multiply the values with; None where a percentile is asked for and a channel may
             be flat, which is for ``PercentileScaler`` to decide.
         """
-        for target, signals, start in zip(out, self.signals[first:stop], self.start[first:stop], strict=True):
-            target[...] = signals[:, start : start + self.n_times]
+        for i, target in zip(range(first, stop), out, strict=True):
+            target[...] = self._stored(i, self.n_times)
         scales = self.scales[first:stop]
         return scales if self.q is None else _exact_scales(out, scales, self.q)
+
+    def _stored(self, i: int, n_samples: int) -> NDArray[Any]:
+        """Return the stored values of a window, ``(n_chans, n_samples)``."""
+        part = slice(self.start[i], self.start[i] + n_samples)
+        rows = None if self.rows is None else self.rows[i]
+        return self.signals[i][:, part] if rows is None else self.signals[i][rows, part]
 
     def read(self, out: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Read the windows into ``out``, float32 ``(n, n_chans, n_times)``.
@@ -128,10 +138,8 @@ class Located:
         return True
 
     def _read_each(self, out: NDArray[np.float32]) -> NDArray[np.float32]:
-        for target, signals, start, n, scale in zip(
-            out, self.signals, self.start, self.length, self.scales[..., None], strict=True
-        ):
-            window = signals[:, start : start + n]
+        for i, (target, n, scale) in enumerate(zip(out, self.length, self.scales[..., None], strict=True)):
+            window = self._stored(i, n)
             if n == self.n_times:
                 target[...] = window
                 target *= scale

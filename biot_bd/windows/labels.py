@@ -9,11 +9,26 @@ with the recording's own length and rate, and returns one row a window: ``start_
 else the rule makes) and ``seizure_fraction``. A rule that needs a certain window, stride or way of
 resampling says so in the attributes ``window_s``, ``stride_s`` and ``resample``; the names of rules
 are in :data:`biot_bd.registry.label_rules`.
+
+Further attributes that a rule may have:
+
+``classes``
+    Names of the classes by label number, where they are not background and seizure.
+``needs_annotations``
+    True: the rule is called with a further keyword ``annotations``, a sequence of (onset_s,
+    duration_s, description) as ``events`` are, seizures (``"sz"``) among them; an annotation may
+    begin before the recording and end behind it.
+``for_descriptions``
+    Called with the sorted descriptions of all annotations there are before anything is labelled;
+    returns the rule to use.
+
+A rule may return columns ``target_0``, ``target_1`` ..., one a class: shares of votes, whose rows
+sum to 1.  What it leaves in ``attrs["notes"]`` of its table, a list of texts, a user is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +40,9 @@ from biot_bd import registry
 from biot_bd.events.intervals import merge, overlap
 
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
+CLASSES = ("background", "seizure")
+"""What labels 0 and 1 mean unless the rule says otherwise."""
+TARGET = "target_"
 LabelRule = Callable[..., pd.DataFrame]
 Ints = NDArray[np.int64]
 
@@ -60,7 +78,8 @@ def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> Ints:
     return merge(ranges[ranges[:, 0] < ranges[:, 1]])[0]
 
 
-def _table(start: Ints, length: Ints, label: Any, kind: Any, seizures: Ints) -> pd.DataFrame:
+def label_table(start: Ints, length: Ints, label: Any, kind: Any, seizures: Ints) -> pd.DataFrame:
+    """Return the table of a rule's windows; ``label`` and ``kind`` are one, or one a window."""
     ictal = overlap(np.stack([start, start + length], axis=1), seizures).sum(axis=1)
     return pd.DataFrame(
         {
@@ -73,7 +92,8 @@ def _table(start: Ints, length: Ints, label: Any, kind: Any, seizures: Ints) -> 
     )
 
 
-def _positive_samples(name: str, seconds: float, sfreq: float) -> int:
+def positive_samples(name: str, seconds: float, sfreq: float) -> int:
+    """Return seconds as whole samples; a ValueError where they are fewer than one."""
     samples = round(seconds * sfreq) if np.isfinite(seconds) else 0
     if samples < 1:
         raise ValueError(f"{name} must be at least one sample ({1 / sfreq:g} s at {sfreq:g} Hz); got {seconds!r}")
@@ -158,8 +178,8 @@ class Overlap:
         for name, value in (("min_overlap_s", self.min_overlap_s), ("guard_s", self.guard_s)):
             if not np.isfinite(value) or value < 0:
                 raise ValueError(f"{name} must be a finite number >= 0; got {value!r}")
-        window = _positive_samples("window_s", window_s, sfreq)
-        _positive_samples("stride_s", stride_s, sfreq)
+        window = positive_samples("window_s", window_s, sfreq)
+        positive_samples("stride_s", stride_s, sfreq)
         # The k-th start is rounded by itself, so a stride that is no whole number of samples does
         # not drift.
         n_windows = int((n_samples - window) / (stride_s * sfreq)) + 2 if n_samples >= window else 0
@@ -171,7 +191,7 @@ class Overlap:
         enough = min(max(round(self.min_overlap_s * sfreq), 1), window)
         length = seizures[:, 1] - seizures[:, 0]
         positive = (inside.sum(axis=1) >= enough) | (inside >= np.minimum(enough, length)).any(axis=1)
-        table = _table(start, np.full(len(start), window), positive, "grid", seizures)
+        table = label_table(start, np.full(len(start), window), positive, "grid", seizures)
         guard = round(self.guard_s * sfreq)
         if self.exclude_partial or guard > 0:
             near = overlap(windows, seizures + np.array([-guard, guard])).any(axis=1)
@@ -244,7 +264,7 @@ class BiotOfficial:
         length = np.minimum(window, n_samples - start)
         kind = np.array(["grid"] * len(grid) + ["added"] * len(extra), dtype=object)
         labels = np.concatenate([label, np.ones(len(extra), dtype=bool)])
-        return _table(start, length, labels, kind, seizure_samples(n_samples, sfreq, events))
+        return label_table(start, length, labels, kind, seizure_samples(n_samples, sfreq, events))
 
 
 @dataclass(frozen=True)
@@ -291,6 +311,60 @@ class Unlabelled:
         """
         table = Overlap()(n_samples, sfreq, events, window_s, stride_s)
         return table.assign(label=np.zeros(len(table), dtype=np.int64))
+
+
+def classes_of(rule: LabelRule) -> tuple[str, ...]:
+    """Return the names of a rule's classes by label number.
+
+    Raises
+    ------
+    ValueError
+        Its ``classes`` are no texts, fewer than two, or not all different.
+    """
+    classes = tuple(getattr(rule, "classes", CLASSES))
+    texts = all(isinstance(name, str) and name for name in classes)
+    if not texts or len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(
+            f"label rule {rule_name(rule)}: classes must be two or more different texts, one a label number; got {classes!r}"
+        )
+    return classes
+
+
+def needs_annotations(rule: LabelRule) -> bool:
+    """Return whether a rule labels by more than seizures."""
+    return bool(getattr(rule, "needs_annotations", False))
+
+
+def settled_rule(rule: LabelRule, descriptions: Iterable[str]) -> LabelRule:
+    """Return the rule to use where annotations have these descriptions, its classes checked."""
+    settle = getattr(rule, "for_descriptions", None)
+    settled: LabelRule = rule if settle is None else settle(sorted(set(descriptions)))
+    classes_of(settled)
+    return settled
+
+
+def target_columns(table: pd.DataFrame, n_classes: int) -> list[str]:
+    """Return the names of a table's columns of votes; none where it has none.
+
+    Raises
+    ------
+    ValueError
+        They are not one a class, or their rows are no shares.
+    """
+    found = [str(column) for column in table.columns if str(column).startswith(TARGET)]
+    if not found:
+        return []
+    wanted = [f"{TARGET}{k}" for k in range(n_classes)]
+    if sorted(found) != sorted(wanted):
+        raise ValueError(f"columns {', '.join(found)}: expected {', '.join(wanted)}, one a class")
+    shares = table[wanted].to_numpy(np.float64)
+    wrong = ~(np.isfinite(shares).all(axis=1) & (shares >= 0).all(axis=1) & (np.abs(shares.sum(axis=1) - 1) < 1e-6))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"row {row}: {TARGET}* are {shares[row].tolist()}; expected shares of votes >= 0 whose sum is 1"
+        )
+    return wanted
 
 
 def make_label_rule(labels: str | LabelRule) -> LabelRule:
@@ -368,7 +442,8 @@ def check_table(table: pd.DataFrame, rule: LabelRule, n_samples: int) -> pd.Data
     Raises
     ------
     ValueError
-        A column is missing, a label is negative, or a window lies outside the recording.
+        A column is missing, a label is negative or of no class, a window lies outside the
+        recording, or the votes are no shares.
     """
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
@@ -383,4 +458,12 @@ def check_table(table: pd.DataFrame, rule: LabelRule, n_samples: int) -> pd.Data
         )
     if (table["label"].to_numpy() < 0).any():
         raise ValueError(f"label rule {rule_name(rule)} returned a negative label; leave such windows out of the table")
+    classes = classes_of(rule)
+    highest = int(table["label"].max()) if len(table) else 0
+    if hasattr(rule, "classes") and highest >= len(classes):
+        raise ValueError(f"label rule {rule_name(rule)} returned the label {highest} and has {len(classes)} classes")
+    try:
+        target_columns(table, len(classes))
+    except ValueError as error:
+        raise ValueError(f"label rule {rule_name(rule)}: {error}") from error
     return table

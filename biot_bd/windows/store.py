@@ -25,8 +25,8 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from biot_bd.json_values import check_values
-from biot_bd.runs import atomic_path, write_json
-from biot_bd.windows.store_versions import STORE_VERSION, read_description
+from biot_bd.runs import atomic_path, fingerprint, write_json
+from biot_bd.windows.store_versions import read_description, version_for
 
 MANIFEST = "manifest.json"
 SIGNALS = "signals"
@@ -110,6 +110,14 @@ class Recording:
         signals anyway.  None where nothing does, or in stores of before.
     namespace_from : str or None
         ``"folder"`` where the namespace of ``subject`` is but the name of a folder.
+    annotations : list of [onset_s, duration_s, description]
+        All annotations but plain seizures (``sz``), in seconds since the first sample, pauses
+        included; a seizure whose kind is told (``sz_foc``) is among them.  Empty in stores of
+        before.
+    annotations_from : str or None
+        Tells the annotations of the recording from which preprocessors made these.
+    split : str or None
+        Part of its data set's official split that the recording is in, e.g. ``"train"``.
     """
 
     recording: str
@@ -133,6 +141,9 @@ class Recording:
     notes: list[str] = field(default_factory=list)
     digest: str | None = None
     namespace_from: str | None = None
+    annotations: list[list[Any]] = field(default_factory=list)
+    annotations_from: str | None = None
+    split: str | None = None
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Recording:
@@ -149,7 +160,14 @@ class Recording:
         made = cls(**{key: value for key, value in entry.items() if key in known})
         if made.n_samples < 0 or not made.source_sfreq > 0 or not made.sfreq > 0 or not made.duration_s >= 0:
             raise ValueError("n_samples, rates and lengths must be positive")
+        for number, row in enumerate(made.annotations):
+            _check_annotation(row, f"annotations[{number}]")
         return made
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry of a manifest; annotations and split only where there are any."""
+        new = {key for key in ("annotations", "annotations_from", "split") if not getattr(self, key)}
+        return {key: value for key, value in vars(self).items() if key not in new}
 
     @property
     def duration_s(self) -> float:
@@ -164,6 +182,20 @@ class Recording:
             return [Stretch(**segment) for segment in self.segments]
         duration_s = self.source_n_samples / self.source_sfreq
         return [Stretch(0, self.source_n_samples, 0.0, duration_s, 0, self.n_samples)]
+
+
+def _check_annotation(row: list[Any], where: str) -> None:
+    if len(row) != 3:
+        raise ValueError(f"{where}: expected [onset_s, duration_s, description], found {row!r}")
+    check_values(row[:2], list[float], where)
+    check_values(row[2], str, f"{where}[2]")
+    if not np.isfinite(row[:2]).all() or row[1] < 0:
+        raise ValueError(f"{where}: expected finite times and a duration >= 0, found {row!r}")
+
+
+def annotations_digest(entries: Iterable[dict[str, Any]]) -> str:
+    """Return what changes with the annotations of a manifest's recordings."""
+    return fingerprint([[entry.get("recording"), entry.get("annotations", [])] for entry in entries])
 
 
 def signals_stem(folder: Path, recording: str) -> Path:
@@ -438,7 +470,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def write_recording(stem: Path, recording: Recording) -> None:
     """Write the description of a signal file, which declares it finished."""
-    write_json(stem.with_name(stem.name + ".json"), {"version": STORE_VERSION, **vars(recording)})
+    entry = {"version": version_for(newer=bool(recording.annotations)), **recording.as_dict()}
+    write_json(stem.with_name(stem.name + ".json"), entry)
 
 
 def read_recording(stem: Path, fingerprint: str) -> Recording | None:

@@ -3,7 +3,8 @@
 Each JSON file of a store says its ``version`` (those of version 1 beside signals and relabelled
 tables say none), and a manifest says that of its table, which may have been written earlier.  A
 store stays as it was written: what a later ``prepare`` or ``relabel`` adds to it has the present
-version.
+version.  A file has version 3 only where it says what version 2 could not: annotations that are no
+seizures, classes other than background and seizure, shares of votes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from biot_bd.json_values import naming
 from biot_bd.runs import read_json
 
 STORE_VERSION = 2
+CLASSES_VERSION = 3
 
 
 def _from_version_1(found: Any) -> Any:
@@ -29,8 +31,22 @@ def _from_version_1(found: Any) -> Any:
     return entry | {key: [_from_version_1(listed) for listed in entry[key]] for key in lists}
 
 
-READERS: dict[Any, Callable[[Any], Any]] = {1: _from_version_1, STORE_VERSION: lambda found: found}
+def _unchanged(found: Any) -> Any:
+    """Version 3 adds entries to version 2 and takes none away."""
+    return found
+
+
+READERS: dict[Any, Callable[[Any], Any]] = {
+    1: _from_version_1,
+    STORE_VERSION: _unchanged,
+    CLASSES_VERSION: _unchanged,
+}
 """Version -> what makes the present one of it."""
+
+
+def version_for(*, newer: bool) -> int:
+    """Return the version to write: the lowest that can say what a file says."""
+    return CLASSES_VERSION if newer else STORE_VERSION
 
 
 def read_description(path: Path, format: str | None = None) -> dict[str, Any]:

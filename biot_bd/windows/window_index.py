@@ -15,12 +15,14 @@ from biot_bd.json_values import check_values, naming
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
+from biot_bd.windows.labels import CLASSES, target_columns
 from biot_bd.windows.same_recordings import told_apart
 from biot_bd.windows.store import (
     MANIFEST,
     TABLE_JSON,
     Recording,
     advise,
+    annotations_digest,
     map_key,
     open_map,
     read_array,
@@ -41,6 +43,8 @@ class TableFacts(TypedDict):
     n_times: int
     version: NotRequired[int]
     signals: NotRequired[list[list[str]]]
+    classes: NotRequired[list[str]]
+    annotations: NotRequired[str]
 
 
 class Manifest(TypedDict):
@@ -86,6 +90,7 @@ class StoreTable:
         with naming(self.store / MANIFEST):
             check_values(manifest, Manifest)
             self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
+            self.annotations = annotations_digest(manifest["recordings"])
             for one in self.recordings:
                 if not len(one.steps_uv) == len(one.present) == len(manifest["ch_names"]):
                     raise ValueError(f"recording {one.recording}: steps_uv and present must be one a channel")
@@ -113,6 +118,16 @@ class StoreTable:
                 f"{folder}: {TABLE} and {PERCENTILES} do not belong together; delete the folder and prepare again"
             )
         self._check_rows()
+        self.classes: tuple[str, ...] = self._classes(table)
+        self.targets = target_columns(self.frame, len(self.classes))
+
+    def _classes(self, table: dict[str, Any]) -> tuple[str, ...]:
+        """Return the names of the classes; labels of a rule that names none have their number."""
+        highest = int(self.frame["label"].max()) if len(self.frame) else 0
+        classes = tuple(table.get("classes", CLASSES))
+        if "classes" in table and highest >= len(classes):
+            raise ValueError(f"column label: {highest}, and there are {len(classes)} classes")
+        return (*classes, *(f"label {k}" for k in range(len(classes), highest + 1)))
 
     def _check_rows(self) -> None:
         """Raise where a window lies outside of its recording, or is no window at all."""
@@ -160,7 +175,13 @@ def open_table(folder: str | os.PathLike[str]) -> StoreTable:
     path = Path(folder).resolve()
     # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is
     # not read twice.
-    return _open_table(os.fspath(path), _descriptions(path)[1]["fingerprint"])
+    manifest, facts = _descriptions(path)
+    table = _open_table(os.fspath(path), facts["fingerprint"])
+    if table.annotations != annotations_digest(manifest["recordings"]):  # kept apart from the table's fingerprint
+        _open_table.cache_clear()
+        open_source.cache_clear()
+        table = _open_table(os.fspath(path), facts["fingerprint"])
+    return table
 
 
 def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -179,6 +200,8 @@ def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         signals = table["signals"]
     if signals != [[entry.get("recording"), entry.get("fingerprint")] for entry in manifest["recordings"]]:
         raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
+    if table.get("annotations", own := annotations_digest(manifest["recordings"])) != own:
+        raise ValueError(f"{folder}: these windows were made of annotations that have changed; call relabel again")
     return manifest, table
 
 
@@ -188,20 +211,32 @@ class Source:
     Parameters
     ----------
     tables : sequence of StoreTable
-        They agree in channels, rate and window length.
+        They agree in rate and window length.
+    mixed : bool
+        They may differ in channels, label rule and classes: there are then the channels of all,
+        absent where a table has them not.
     """
 
-    def __init__(self, tables: tuple[StoreTable, ...]) -> None:
+    def __init__(self, tables: tuple[StoreTable, ...], mixed: bool = False) -> None:
         first = tables[0]
+        same = ("sfreq", "n_times") if mixed else ("ch_names", "sfreq", "n_times", "label_rule")
         for other in tables[1:]:
-            for what in ("ch_names", "sfreq", "n_times", "label_rule"):
+            apart = other.classes != first.classes or bool(other.targets) != bool(first.targets)
+            if apart and not mixed:
+                raise ValueError(
+                    f"cannot join windows of {first.folder} and {other.folder}: their classes are {_told_classes(first)} "
+                    f"and {_told_classes(other)}; give both one label rule with relabel, then join"
+                )
+            for what in same:
                 if getattr(other, what) != getattr(first, what):
                     raise ValueError(
                         f"cannot join windows of {first.folder} and {other.folder}: {what} is {getattr(first, what)!r} and {getattr(other, what)!r}"
                     )
-        self.tables = tables
+        self.tables, self.mixed = tables, mixed
+        ch_names = tuple(dict.fromkeys(name for table in tables for name in table.ch_names))
+        self._rows_of = [_rows_of(table, ch_names) for table in tables]
         self.key = tuple((os.fspath(t.folder), t.fingerprint) for t in tables)
-        self.info = SignalInfo(first.ch_names, first.sfreq, first.n_times, "uV")
+        self.info = SignalInfo(ch_names, first.sfreq, first.n_times, "uV")
         self.offsets = np.cumsum([0, *(len(t.frame) for t in tables)])
         # Stored categories become text: a selection must not drag along those it lacks.
         frames = [t.frame.astype(dict.fromkeys(("recording", "subject", "kind"), object)) for t in tables]
@@ -210,30 +245,50 @@ class Source:
             named = told_apart(named)
             frames = [_renamed(*parts) for parts in zip(frames, tables, named, strict=True)]
         self.frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-        self.percentiles = first.percentiles if len(tables) == 1 else np.concatenate([t.percentiles for t in tables])
+        self.percentiles = first.percentiles if len(tables) == 1 else np.concatenate(self._spread_percentiles())
         self.start = self.frame["start_sample"].to_numpy(np.int64)
         self.length = self.frame["n_samples"].to_numpy(np.int64)
         self.has_offset = (
             self.frame[OFFSET].eq(True).to_numpy() if OFFSET in self.frame else np.zeros(len(self.start), bool)
         )
         self.labels = self.frame["label"].to_numpy(np.int64)
+        self.classes = first.classes
+        if any(table.classes != first.classes for table in tables):  # a label means what its corpus says
+            self.classes = tuple(f"label {k}" for k in range(max(len(table.classes) for table in tables)))
+        voted = first.targets and all(table.classes == first.classes and table.targets for table in tables)
+        self.targets = self.frame[first.targets].to_numpy(np.float64) if voted else None
         self.subjects = self.frame["subject"].to_numpy(object)
         self.recordings: list[Recording] = []  # as ``recording_of`` counts them
         self._files: list[tuple[Any, ...]] = []
         steps: list[list[float]] = []
         self.recording_of = np.empty(len(self.frame), np.int64)
-        for table, begin, frame, recordings in zip(tables, self.offsets, frames, named, strict=False):
+        self._rows_in: list[NDArray[np.int64] | None] = []  # by file
+        for table, begin, frame, recordings, rows in zip(
+            tables, self.offsets, frames, named, self._rows_of, strict=False
+        ):
             places = {}
             for recording in recordings:
                 places[recording.recording] = len(self._files)
                 self.recordings.append(recording)
                 self._files.append(map_key(table.store, recording))
-                steps.append(list(recording.steps_uv))
+                steps.append(list(np.array(recording.steps_uv)[slice(None) if rows is None else rows]))
+                self._rows_in.append(rows)
             self.recording_of[begin : begin + len(frame)] = frame["recording"].map(places).to_numpy(np.int64)
         self.steps_uv = np.array(steps, np.float32)
         self.integer = all(r.dtype == "int16" for t in tables for r in t.recordings) and bool(
             (self.length == first.n_times).all()
         )
+
+    def _spread_percentiles(self) -> list[NDArray[np.float32]]:
+        """Return each table's percentiles for all channels, NaN where it has not the channel."""
+        found = []
+        for table, rows in zip(self.tables, self._rows_of, strict=True):
+            spread = table.percentiles
+            if rows is not None:
+                there = np.isin(self.info.ch_names, table.ch_names)
+                spread = np.where(there, table.percentiles[:, rows], np.float32(np.nan))
+            found.append(spread)
+        return found
 
     def __len__(self) -> int:
         return len(self.start)
@@ -284,6 +339,7 @@ class Source:
         opened = {file: open_map(*self._files[file]) for file in np.unique(files).tolist()}
         steps, known = self.steps_uv[files], self.percentiles[rows]
         scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
+        taken = [self._rows_in[file] for file in files.tolist()] if any(r is not None for r in self._rows_in) else None
         return Located(
             [opened[file] for file in files.tolist()],
             self.start[rows].tolist(),
@@ -291,7 +347,23 @@ class Source:
             scales.astype(np.float32, copy=False),
             self.info.n_times,
             q,
+            taken,
         )
+
+
+def _rows_of(table: StoreTable, ch_names: tuple[str, ...]) -> NDArray[np.int64] | None:
+    """Return the row of a table's signals for each channel, 0 where it has not the channel.
+
+    None where its channels are these.
+    """
+    if table.ch_names == ch_names:
+        return None
+    places = {name: row for row, name in enumerate(table.ch_names)}
+    return np.array([places.get(name, 0) for name in ch_names], np.int64)
+
+
+def _told_classes(table: StoreTable) -> str:
+    return ", ".join(table.classes) + (" with shares of votes" if table.targets else "")
 
 
 def _renamed(frame: pd.DataFrame, table: StoreTable, recordings: list[Recording]) -> pd.DataFrame:
@@ -302,8 +374,10 @@ def _renamed(frame: pd.DataFrame, table: StoreTable, recordings: list[Recording]
 
 
 @lru_cache(maxsize=8)
-def open_source(key: tuple[tuple[str, str], ...]) -> Source:
+def open_source(key: tuple[tuple[str, str], ...], mixed: bool = False) -> Source:
     """Return the source of these (folder, fingerprint) pairs; one copy a process.
+
+    ``mixed`` is as in :class:`Source`.
 
     Raises
     ------
@@ -312,4 +386,4 @@ def open_source(key: tuple[tuple[str, str], ...]) -> Source:
     ValueError
         A table changed since, or they do not fit together.
     """
-    return Source(tuple(_open_table(folder, fingerprint) for folder, fingerprint in key))
+    return Source(tuple(_open_table(folder, fingerprint) for folder, fingerprint in key), mixed)

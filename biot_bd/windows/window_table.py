@@ -19,12 +19,22 @@ from joblib import Parallel, delayed
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from biot_bd.events.texts import SEIZURE
 from biot_bd.runs import atomic_path, fingerprint
 from biot_bd.signals.amplitude import SWING_OF_PERCENTILE, amplitude_notes, no_eeg, odd_windows
 from biot_bd.signals.offset import offset_channels, without_line, without_offsets
 from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
 from biot_bd.windows.gather import BLOCK, Located, blocks
-from biot_bd.windows.labels import Ints, check_table, rule_name, rule_parameters
+from biot_bd.windows.labels import (
+    CLASSES,
+    TARGET,
+    Ints,
+    check_table,
+    classes_of,
+    needs_annotations,
+    rule_name,
+    rule_parameters,
+)
 from biot_bd.windows.store import Recording, Stretch, map_key, open_signals
 
 Floats = NDArray[np.float32]
@@ -37,6 +47,7 @@ CACHED_PERCENTILE = 95
 WINDOWS_A_MAP = 128
 LOOKS = 8
 ON_BAD = ("raise", "warn", "drop")
+NO_WINDOW = "no window"
 
 
 @dataclass(frozen=True)
@@ -78,12 +89,33 @@ class TableSettings:
             "stride_s": self.stride_s,
             "n_times": self.n_times,
             "on_bad": self.on_bad,
+            **({} if self.classes == CLASSES else {"classes": list(self.classes)}),
         }
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by label number."""
+        return classes_of(self.rule)
 
     def fingerprint(self, recordings: Iterable[Recording]) -> str:
         """Return the fingerprint of the table of these recordings."""
-        inputs = [[r.recording, r.subject, r.fingerprint, r.events] for r in recordings]
+        read = needs_annotations(self.rule)
+        inputs = [
+            [r.recording, r.subject, r.fingerprint, r.events, *([r.annotations] if read else [])] for r in recordings
+        ]
         return fingerprint({"settings": self.as_dict(), "recordings": inputs})
+
+
+def descriptions_of(recordings: Iterable[Recording]) -> set[str]:
+    """Return the descriptions of all annotations, ``sz`` where a recording has a seizure."""
+    recordings = list(recordings)
+    found = {str(row[2]) for recording in recordings for row in recording.annotations}
+    return found | ({SEIZURE} if any(recording.events for recording in recordings) else set())
+
+
+def is_newer(settings: TableSettings, frame: pd.DataFrame) -> bool:
+    """Return whether a table says what version 2 of a store could not."""
+    return settings.classes != CLASSES or f"{TARGET}0" in frame
 
 
 def table_part(
@@ -137,7 +169,8 @@ def table_part(
     frame = frame[usable].reset_index(drop=True)
     named = _counted(ch_names, bad)
     n_empty = int((~usable).sum())
-    asked = not getattr(settings.rule, "labels_nothing", False)  # who wants no labels loses none
+    # Who wants no labels loses none, nor who asks for other classes.
+    asked = settings.classes == CLASSES and not getattr(settings.rule, "labels_nothing", False)
     lost = ", ".join(f"{onset:g}" for onset in _lost_seizures(recording, frame)) if asked else ""
     notes = {
         f"an offset far larger than the EEG, taken off before scaling: {_counted(ch_names, offset)}": offset.any(),
@@ -145,7 +178,8 @@ def table_part(
         f"{n_empty} windows left out, no channel is usable in them": n_empty,
         f"no positive window for the seizure(s) at {lost} s": lost,
     }
-    told = [*recording.notes, *(note for note, holds in notes.items() if holds)]
+    ruled = [note for _, rows in parts for note in rows.attrs.get("notes", [])]
+    told = [*recording.notes, *ruled, *(note for note, holds in notes.items() if holds)]
     told += amplitude_notes(odd, moving)
     return frame, percentiles[usable], [f"{recording.recording}: {note}" for note in told]
 
@@ -158,11 +192,12 @@ def _counted(ch_names: Sequence[str], found: Bools) -> str:
 def _labelled(recording: Recording, stretch: Stretch, settings: TableSettings) -> pd.DataFrame:
     """Return what the rule makes of one stretch, in samples since its start."""
     events: Any = recording.events
+    # As the samples count seconds, which the clock may not do.
+    rate = stretch.n_samples / recording.source_sfreq / stretch.duration_s if recording.segments else 1.0
     if recording.segments:
-        # As the samples count seconds, which the clock may not do.
-        rate = stretch.n_samples / recording.source_sfreq / stretch.duration_s
         within = np.clip(np.array(events).reshape(-1, 2) - stretch.start_s, 0.0, stretch.duration_s) * rate
         events = within[within[:, 1] > within[:, 0]].tolist()
+    further = {"annotations": _annotations(recording, stretch, rate)} if needs_annotations(settings.rule) else {}
     try:
         rows = settings.rule(
             stretch.n_samples,
@@ -170,10 +205,28 @@ def _labelled(recording: Recording, stretch: Stretch, settings: TableSettings) -
             events,
             window_s=settings.window_s,
             stride_s=settings.stride_s,
+            **further,
         )
         return check_table(rows, settings.rule, stretch.n_samples).reset_index(drop=True)
     except ValueError as error:
         raise ValueError(f"recording {recording.recording}: {error}") from error
+
+
+def _annotations(recording: Recording, stretch: Stretch, rate: float) -> list[tuple[float, float, str]]:
+    """Return what is annotated in a stretch, in seconds since its first sample as samples count."""
+    known: list[Any] = list(recording.annotations)
+    named = {
+        (onset_s, round(onset_s + duration_s, 6)) for onset_s, duration_s, what in known if what.startswith(SEIZURE)
+    }
+    known += [[on, off - on, SEIZURE] for on, off in recording.events if (on, off) not in named]
+    if not recording.segments:
+        return sorted((onset_s, duration_s, what) for onset_s, duration_s, what in known)
+    stop_s = stretch.start_s + stretch.duration_s
+    return sorted(
+        ((onset_s - stretch.start_s) * rate, duration_s * rate, what)
+        for onset_s, duration_s, what in known
+        if onset_s < stop_s and (onset_s >= stretch.start_s or onset_s + duration_s > stretch.start_s)
+    )
 
 
 def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
@@ -205,6 +258,7 @@ def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings:
             "start_sample": stored_start + stretch.stored_start,
             "n_samples": stored_length,
             "kind": rows["kind"].astype(str),
+            **{name: rows[name].to_numpy(np.float64) for name in rows if name.startswith(TARGET)},
         }
     )
 
@@ -371,7 +425,9 @@ def build_table(
             + (f"; {next(iter(failures.values()))}" if failures else "")
         )
     prepared = [r for r in recordings if r.recording not in (failures or {})]
+    _check_targets(frames, prepared, settings)
     frame = pd.concat(frames, ignore_index=True)
+    notes += _unseen_classes(frame, prepared, settings)
     n_rows = [len(part) for part in frames]
     frame.insert(0, "recording", _repeated([r.recording for r in prepared], n_rows))
     frame.insert(1, "subject", _repeated([r.subject for r in prepared], n_rows))
@@ -379,6 +435,26 @@ def build_table(
     if OFFSET in frame:
         frame[OFFSET] = frame[OFFSET].eq(True)  # recordings without an offset do not say so
     return frame, np.concatenate(percentiles), notes
+
+
+def _check_targets(frames: Sequence[pd.DataFrame], recordings: Sequence[Recording], settings: TableSettings) -> None:
+    """Raise where windows of some recordings have votes and those of others have none."""
+    voted = {r.recording: f"{TARGET}0" in frame for r, frame in zip(recordings, frames, strict=True) if len(frame)}
+    if any(voted.values()) and not all(voted.values()):
+        lacking = next(name for name, has in voted.items() if not has)
+        raise ValueError(
+            f"recording {lacking}: label rule {rule_name(settings.rule)} returned no columns {TARGET}0 ... here, and did for others"
+        )
+
+
+def _unseen_classes(frame: pd.DataFrame, recordings: Sequence[Recording], settings: TableSettings) -> list[str]:
+    """Note the classes that no window has, where they are not background and seizure."""
+    found = set(frame["label"].tolist())
+    unseen = [name for label, name in enumerate(settings.classes) if label not in found]
+    if settings.classes == CLASSES or not unseen:
+        return []
+    there = sorted({str(row[2]) for recording in recordings for row in recording.annotations})
+    return [f"{NO_WINDOW} of class {', '.join(unseen)} (annotations there: {', '.join(there[:12]) or 'none'})"]
 
 
 def _repeated(names: Sequence[str], times: Sequence[int]) -> pd.Categorical:
@@ -405,7 +481,10 @@ def write_table(folder: Path, frame: pd.DataFrame, percentiles: Floats) -> None:
 
 
 def warn_of(notes: Sequence[str], where: Path, also_bad: bool = False, limit: int = 5) -> None:
-    """Warn once of the seizures that :func:`build_table` noted; of bad channels too if wanted."""
-    if notes := [note for note in notes if also_bad or "no positive window" in note]:
+    """Warn once of seizures and classes without a window that :func:`build_table` noted.
+
+    Of bad channels, too, if wanted.
+    """
+    if notes := [note for note in notes if also_bad or "no positive window" in note or note.startswith(NO_WINDOW)]:
         more = f"; and {len(notes) - limit} more ({where})" if len(notes) > limit else ""
         warnings.warn("; ".join(notes[:limit]) + more, stacklevel=3)

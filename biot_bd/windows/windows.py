@@ -23,12 +23,28 @@ from biot_bd.runs import to_jsonable, write_json
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.windows.gather import BLOCK, blocks
-from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
+from biot_bd.windows.labels import (
+    CLASSES,
+    LabelRule,
+    check_resample,
+    make_label_rule,
+    needs_annotations,
+    rule_times,
+    settled_rule,
+)
 from biot_bd.windows.same_recordings import check_names_apart, check_recordings_apart, shared_subjects
-from biot_bd.windows.store import TABLE_JSON, TABLES, Recording
-from biot_bd.windows.store_versions import STORE_VERSION
+from biot_bd.windows.store import TABLE_JSON, TABLES, Recording, annotations_digest
+from biot_bd.windows.store_versions import version_for
 from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
-from biot_bd.windows.window_table import CACHED_PERCENTILE, TableSettings, build_table, warn_of, write_table
+from biot_bd.windows.window_table import (
+    CACHED_PERCENTILE,
+    TableSettings,
+    build_table,
+    descriptions_of,
+    is_newer,
+    warn_of,
+    write_table,
+)
 
 METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "label"]
 _selected = threading.local()  # what scikit-learn selected last in this thread, and from which windows
@@ -54,7 +70,12 @@ class Windows:
         ``(n_windows, n_chans, n_times)``; ``ndim`` is 3, ``dtype`` float32, ``len()`` the number of
         windows.
     y : ndarray of int64, shape (n_windows,)
-        Labels: 0 background, 1 seizure.
+        Labels: 0 background, 1 seizure, or places in ``classes``.
+    classes : tuple of str
+        Names of the classes by label number; ``("background", "seizure")`` unless the label rule
+        has others.
+    targets : ndarray of float64, shape (n_windows, n_classes), or None
+        Shares of votes by class, whose rows sum to 1; None where the label rule gives none.
     groups : ndarray of object, shape (n_windows,)
         The subject of each window, a text such as ``"chb-mit/01"``.
     metadata : pandas.DataFrame
@@ -102,6 +123,8 @@ class Windows:
         Open what ``prepare`` or ``relabel`` wrote.
     concat(parts)
         Join windows of several stores.
+    mix(parts)
+        Join windows of corpora with other channels and classes.
     map(transformer)
         The same windows with a step that is applied when they are read.
     query(expr)
@@ -217,18 +240,52 @@ class Windows:
         UserWarning
             Subjects have one name, which begins with that of a folder, and no recording in common.
         """
+        return cls._joined(parts, mixed=False)
+
+    @classmethod
+    def mix(cls, parts: Sequence[Windows]) -> Windows:
+        """Join windows of corpora that have other channels, label rules and classes.
+
+        For one pretraining of several corpora, or one training with a head each
+        (``"supervised-multitask"``).  The windows have the channels of all parts, by name, in the
+        order in which they first occur; a channel that a part has not is absent (NaN throughout) in
+        its windows.  Where classes differ, a label means what the corpus says that its subject's
+        name space names.
+
+        Parameters
+        ----------
+        parts : sequence of Windows
+            They agree in rate, window length and steps.
+
+        Raises
+        ------
+        ValueError
+            They do not agree, there are none, or two recordings of a subject have one name.
+        SubjectLeakError
+            A recording is there under the names of two subjects.
+
+        Warns
+        -----
+        UserWarning
+            As :meth:`concat`.
+        """
+        return cls._joined(parts, mixed=True)
+
+    @classmethod
+    def _joined(cls, parts: Sequence[Windows], *, mixed: bool) -> Windows:
         parts = list(parts)
         if not parts:
-            raise ValueError("nothing to join: concat needs at least one Windows")
+            raise ValueError("nothing to join: give at least one Windows")
         if any(not isinstance(part, Windows) for part in parts):
-            raise TypeError(f"concat joins Windows; got {[type(part).__name__ for part in parts]}")
+            raise TypeError(f"only Windows are joined; got {[type(part).__name__ for part in parts]}")
+        mixed = mixed or any(part._source.mixed for part in parts)
         for part in parts[1:]:
             if _described(part._steps) != _described(parts[0]._steps):
                 raise ValueError(
                     f"cannot join windows with different steps {list(parts[0]._steps)} and {list(part._steps)}; join first, then map"
                 )
         key = tuple(dict.fromkeys(pair for part in parts for pair in part._source.key))
-        source = open_source(key)
+        source = open_source(key, mixed)
         begin = dict(zip(key, source.offsets, strict=False))
         rows = []
         for part in parts:
@@ -240,7 +297,7 @@ class Windows:
             check_recordings_apart(joined.recordings)
             check_names_apart(source.recordings)
             if (doubt := shared_subjects([table.recordings for table in source.tables])) is not None:
-                warnings.warn(doubt, stacklevel=2)
+                warnings.warn(doubt, stacklevel=3)
         return joined
 
     def map(self, transformer: WindowTransformer) -> Windows:
@@ -305,8 +362,9 @@ class Windows:
         """
         if not self._is_all():
             raise ValueError("relabel works on all windows of a store; select afterwards, e.g. relabel(...).query(...)")
-        rule = make_label_rule(labels)
-        windows = Windows.concat([Windows.open(_relabelled(t, rule, window_s, stride_s)) for t in self.tables])
+        rule = settled_rule(make_label_rule(labels), descriptions_of(self.entries))
+        tables = [Windows.open(_relabelled(t, rule, window_s, stride_s)) for t in self.tables]
+        windows = Windows._joined(tables, mixed=self._source.mixed)
         for step in self._steps:
             windows = windows.map(step)
         return windows
@@ -342,6 +400,16 @@ class Windows:
     def y(self) -> NDArray[np.int64]:
         """Labels, int64 ``(n_windows,)``."""
         return self._source.labels[self._rows]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by label number."""
+        return self._source.classes
+
+    @property
+    def targets(self) -> NDArray[np.float64] | None:
+        """Shares of votes by class, float64 ``(n_windows, n_classes)``; None without votes."""
+        return None if self._source.targets is None else self._source.targets[self._rows]
 
     @property
     def groups(self) -> NDArray[np.object_]:
@@ -412,8 +480,8 @@ class Windows:
 
     @property
     def label_rule(self) -> str:
-        """Name of the label rule, with parameters that are not its defaults."""
-        return self._source.tables[0].label_rule
+        """Name of the label rule, with parameters that are not its defaults; all of a mixture."""
+        return " | ".join(dict.fromkeys(table.label_rule for table in self._source.tables))
 
     @property
     def generated(self) -> bool:
@@ -497,19 +565,18 @@ class Windows:
         -------
         pandas.DataFrame
             Index ``subject``; columns ``n_recordings``, ``n_windows``, ``n_seizure_windows``,
-            ``n_absent_channels`` (windows' channels that are absent).
+            ``n_absent_channels`` (windows' channels that are absent).  With other classes than
+            background and seizure there is ``n_<class>_windows`` for each of them instead.
         """
         frame = self._source.frame.iloc[self._rows]
         absent = (~self._source.present(self._rows)).sum(axis=1)
-        return (
-            frame.assign(seizure=(frame["label"] > 0).astype(int), absent=absent)
-            .groupby("subject")
-            .agg(
-                n_recordings=("recording", "nunique"),
-                n_windows=("label", "size"),
-                n_seizure_windows=("seizure", "sum"),
-                n_absent_channels=("absent", "sum"),
-            )
+        counted = range(1, 2) if self.classes == CLASSES else range(len(self.classes))
+        of_class = {f"n_{self.classes[k]}_windows": (frame["label"] == k).astype(int) for k in counted}
+        rows = frame[["subject", "recording", "label"]].assign(n_absent_channels=absent, **of_class)
+        return rows.groupby("subject").agg(
+            n_recordings=("recording", "nunique"),
+            n_windows=("label", "size"),
+            **{name: (name, "sum") for name in (*of_class, "n_absent_channels")},
         )
 
     # ---- reading ----
@@ -688,16 +755,22 @@ class Windows:
     # ---- pickling and showing ----
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self._source.key, None if self._is_all() else self._rows, self._steps)
+        rows = None if self._is_all() else self._rows
+        return _reopened, (self._source.key, rows, self._steps, self._source.mixed)
 
     def __repr__(self) -> str:
-        n_seizure = int((self.y > 0).sum())
+        counts = np.bincount(self.y, minlength=len(self.classes))
+        shown = (
+            f"{counts[1]:,} with seizure ({counts[1] / max(len(self), 1):.2%})"
+            if self.classes == CLASSES
+            else ", ".join(f"{n:,} {name}" for name, n in zip(self.classes, counts, strict=True))
+        )
         info = self.info
         lines = [
             f"<Windows: {len(self):,} of {info.n_chans} channels x {info.n_times} samples"
             + (f" at {info.sfreq:g} Hz" if info.sfreq else "")
             + f", {'uV' if info.unit else 'scaled'}",
-            f"  {n_seizure:,} with seizure ({n_seizure / max(len(self), 1):.2%}), {len(set(self.groups))} subjects, label rule {self.label_rule}",
+            f"  {shown}, {len(set(self.groups))} subjects, label rule {self.label_rule}",
             f"  {', '.join(os.fspath(t.folder) for t in self._source.tables)}"
             + (" (generated data)" if self.generated else ""),
         ]
@@ -706,8 +779,10 @@ class Windows:
         return "\n".join(lines) + ">"
 
 
-def _reopened(key: tuple[tuple[str, str], ...], rows: Any, steps: tuple[WindowTransformer, ...]) -> Windows:
-    return Windows._of(open_source(key), rows, steps)
+def _reopened(
+    key: tuple[tuple[str, str], ...], rows: Any, steps: tuple[WindowTransformer, ...], mixed: bool = False
+) -> Windows:
+    return Windows._of(open_source(key, mixed), rows, steps)
 
 
 def _uses_cache(step: WindowTransformer) -> bool:
@@ -752,12 +827,14 @@ def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stri
         frame, percentiles, notes = build_table(table.store, table.recordings, table.ch_names, settings)
         signals = [[r.recording, r.fingerprint] for r in table.recordings]
         own = {
-            "version": STORE_VERSION,
+            "version": version_for(newer=is_newer(settings, frame)),
             **settings.as_dict(),
             "fingerprint": fingerprint,
             "signals": signals,
             "notes": notes,
         }
+        if needs_annotations(rule):
+            own["annotations"] = annotations_digest(r.as_dict() for r in table.recordings)
         try:
             write_table(folder, frame, percentiles)
             write_json(folder / TABLE_JSON, own)

@@ -58,6 +58,33 @@ def test_describe_prints_tables(folder, capsys, monkeypatch):
     assert "GENERATED" not in text
 
 
+def test_describe_sums_up_also_where_there_are_many_subjects(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    pd.DataFrame({"Fp1-F7": [1.0, 30.0, -20.0] * 1200}).to_csv(tmp_path / "0.csv", index=False)
+    for number in range(1, 35):
+        (tmp_path / f"{number}.csv").hardlink_to(tmp_path / "0.csv")
+    rows = [f"{number},{number:02d},1,1,100\n" for number in range(67)]  # 32 are not on the disk
+    (tmp_path / "recordings.csv").write_text("recording,subject,session,run,sfreq\n" + "".join(rows))
+    (tmp_path / "events.csv").write_text("recording,onset_s,duration_s\n3,3,12\n3,20,4\n34,1,2\n")
+    total = {"recordings": 35, "hours": pytest.approx(0.35), "seizures": 3, "seizure_s": 18.0}
+    assert main(["datasets", "describe", "csv-folder", str(tmp_path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["total"] == {"subjects": 35, "subjects_with_seizures": 2, **total}
+    assert len(facts["subjects"]) == 35
+    assert main(["datasets", "describe", "csv-folder", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "csv-folder: 0.4 h, 3 seizures, 35 subjects (2 with seizures)" in text
+    assert "5 others (--all)" in text
+    assert "all 35" in text
+    assert "/29" in text
+    assert "/30" not in text
+    assert "and 2 others left out; --all or --json has them" in text
+    assert main(["datasets", "describe", "csv-folder", str(tmp_path), "--all"]) == 0
+    text = capsys.readouterr().out
+    assert "/34" in text
+    assert "others" not in text
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -110,16 +110,20 @@ def test_headers_of_several_data_sets(shared):
     facts = {Path(f.path).name: f for f in inspect_folder(root)}
     assert {name: f.dataset for name, f in facts.items()} == {
         "chbmit": "chb-mit",
-        "seizeit": "recordings-folder",
-        "siena": "recordings-folder",
+        "seizeit": "seizeit1",
+        "siena": "siena-physionet",
     }
-    for name in ("seizeit", "siena"):
+    assert {o.subject for o in facts["seizeit"].recordings} == {"seizeit1/64", "seizeit1/83"}
+    # Files of 2 s, whose seizures by the list lie behind their ends; subject_info.csv names 14 patients.
+    assert Counter(o.outcome for o in facts["siena"].recordings) == {"bad-annotation": 7, "missing-file": 12}
+    assert {o.subject for o in facts["siena"].recordings if o.path} == {"siena/00", "siena/16"}
+    for name, found in ((n, inspect_folder(root / n, "recordings-folder")[0]) for n in ("seizeit", "siena")):
         paths = list((root / name).rglob("*.edf"))
-        assert len(facts[name].recordings) == len(paths)
-        assert {o.subject for o in facts[name].recordings} == {f"{name}/{path.parent.name}" for path in paths}
-    tables = len(list((root / "seizeit").rglob("*_a1.tsv")))
-    assert any(hint.startswith(f"{tables} tables belong to no recording") for hint in facts["seizeit"].hints)
-    assert any("Seizures-list-PN00.txt" in hint for hint in facts["siena"].hints)
+        assert len(found.recordings) == len(paths)
+        assert {o.subject for o in found.recordings} == {f"{name}/{path.parent.name}" for path in paths}
+        tables = len(list((root / name).rglob("*_a1.tsv")))
+        assert any(hint.startswith(f"{tables} tables belong to no recording") for hint in found.hints) == bool(tables)
+    assert any("Seizures-list-PN00.txt" in hint for hint in found.hints)
     outcomes = Counter(o.outcome for o in facts["chbmit"].recordings)
     listed = {
         file

@@ -14,7 +14,7 @@ from store_v1 import PARAMETERS, dataset
 from biot_bd import PercentileScaler, Windows, prepare
 from biot_bd.windows import Overlap
 from biot_bd.windows.store import read_manifest
-from biot_bd.windows.store_versions import STORE_VERSION
+from biot_bd.windows.store_versions import CLASSES_VERSION, STORE_VERSION
 
 STORE = Path(__file__).parents[1] / "data/store-v1"
 EXPECTED = json.loads((STORE / "expected.json").read_text(encoding="utf-8"))
@@ -114,9 +114,9 @@ def test_failures_in_an_old_manifest_name_the_subject(folder):
 def test_a_store_of_the_future_is_refused_by_name(folder):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**manifest, "version": STORE_VERSION + 1}), encoding="utf-8")
+    path.write_text(json.dumps({**manifest, "version": CLASSES_VERSION + 1}), encoding="utf-8")
     with pytest.raises(
-        ValueError, match=rf"manifest.json: version {STORE_VERSION + 1}, this biot_bd reads versions 1, 2"
+        ValueError, match=rf"manifest.json: version {CLASSES_VERSION + 1}, this biot_bd reads versions 1, 2, 3"
     ):
         Windows.open(folder)
 

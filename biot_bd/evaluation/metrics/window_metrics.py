@@ -288,7 +288,7 @@ class _ScorerMetric(Metric):
 
 
 def _needs_all_classes(scorer: Any) -> bool:
-    """Return whether a scorer of scikit-learn takes probabilities, a column for each class found."""
+    """Return whether a scorer takes probabilities, a column for each class found."""
     parts = scorer_parts(scorer)
     return parts is not None and parts[1] != "predict"
 

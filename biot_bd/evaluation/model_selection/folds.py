@@ -3,7 +3,8 @@ tested.
 
 A split is a list of :class:`Fold` made once, before anything is fitted, and stored by the subjects'
 names.  Outer splits: ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``,
-the fixed ``"biot-paper"`` and ``"biot-code"``, or any scikit-learn splitter that takes groups.
+the fixed ``"biot-paper"`` and ``"biot-code"``, ``"tusz-official"`` which the data set brings, or
+any scikit-learn splitter that takes groups.
 
 The published CHB-MIT splits count cases, and chb21 is the same child as chb01, as PhysioNet
 says.  Here the subject is the unit: chb21 belongs to ``chb-mit/01``, which both splits train
@@ -14,7 +15,7 @@ published training set), and every result says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 from torch.utils.data import Dataset
 
+from biot_bd.evaluation.model_selection.official_split import OFFICIAL_SPLITS, official_sides
 from biot_bd.evaluation.model_selection.rotation import rotate
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.training import SubjectValidSplit
@@ -52,7 +54,7 @@ FIXED_SPLITS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str,
     "biot-code": ((_cases(*range(1, 21)), _cases(22), _cases(23, 24)),),
 }
 
-SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", *FIXED_SPLITS)
+SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", *FIXED_SPLITS, *OFFICIAL_SPLITS)
 """Names that :func:`make_folds` takes; N is a number of folds."""
 
 
@@ -164,6 +166,7 @@ def make_folds(
     subjects: np.ndarray,
     *,
     recordings: np.ndarray | None = None,
+    parts: Mapping[str, set[str]] | None = None,
     validation_fraction: float = 0.25,
     random_state: int = 0,
 ) -> list[Fold]:
@@ -179,6 +182,9 @@ def make_folds(
         Subject of each window.
     recordings : array of shape (n,), optional
         Recording of each window, for the fixed splits.
+    parts : mapping of str to set of str, optional
+        Subject -> parts of the official split of its data set, for ``"tusz-official"``
+        (:func:`~biot_bd.evaluation.model_selection.official_split.official_parts`).
     validation_fraction : float
         Share of the training subjects that validate, at least one; 0 for none.  All validate about
         equally often (:mod:`~biot_bd.evaluation.model_selection.rotation`).  Fixed splits bring
@@ -218,8 +224,8 @@ def make_folds(
             f"a split by subject needs at least 2 subjects, found {len(names)} ({', '.join(names) or 'no windows'}); where "
             "names of files hold the subject, prepare with subject=REGEX (--option 'subject=REGEX': `biot-bd doctor` proposes one)"
         )
-    if isinstance(cv, str) and cv in FIXED_SPLITS:
-        folds = fixed_folds(cv, subjects, recordings, random_state)
+    if is_fixed(cv):
+        folds = fixed_folds(cv, subjects, recordings, parts, random_state)
     else:
         outer = outer_subjects(cv, y, subjects, random_state)
         folds = _with_rotating_valid([sides for _, sides in outer], y, subjects, validation_fraction, random_state)
@@ -393,8 +399,22 @@ class _Rows(Dataset):
         return self.n
 
 
-def fixed_folds(name: str, subjects: np.ndarray, recordings: np.ndarray | None, random_state: int) -> list[Fold]:
+def is_fixed(cv: Any) -> bool:
+    """Return whether ``cv`` names a split whose sides are given: a published or an official one."""
+    return isinstance(cv, str) and cv in (*FIXED_SPLITS, *OFFICIAL_SPLITS)
+
+
+def fixed_folds(
+    name: str,
+    subjects: np.ndarray,
+    recordings: np.ndarray | None,
+    parts: Mapping[str, set[str]] | None,
+    random_state: int,
+) -> list[Fold]:
     """Return the folds of a fixed split by its name; parameters as in :func:`make_folds`."""
+    if name in OFFICIAL_SPLITS:
+        train, valid, test, told = official_sides(name, subjects, parts or {})
+        return [Fold(0, train, valid, test, fold_seed(random_state, 0), notes=told)]
     present = set(subjects)
     wanted = {subject for fold in FIXED_SPLITS[name] for side in fold for subject in side}
     missing = sorted(wanted - present)

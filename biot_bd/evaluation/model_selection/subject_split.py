@@ -15,8 +15,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _num_samples as _n_samples
 
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
-from biot_bd.evaluation.model_selection.folds import FIXED_SPLITS, Fold, check_subjects, fixed_folds, outer_subjects
+from biot_bd.evaluation.model_selection.folds import (
+    FIXED_SPLITS,
+    Fold,
+    check_subjects,
+    fixed_folds,
+    is_fixed,
+    outer_subjects,
+)
+from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.exceptions import ContaminationError, SplitError
+from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
 from biot_bd.windows.same_recordings import check_recordings_apart
 
@@ -117,8 +126,8 @@ class SubjectSplit(BaseEstimator):
             As in :meth:`split`, but for subjects who were seen.
         """
         if X is None and groups is None:
-            if isinstance(self.cv, str) and self.cv in FIXED_SPLITS:
-                return len(FIXED_SPLITS[self.cv])
+            if is_fixed(self.cv):
+                return len(FIXED_SPLITS.get(self.cv, [None]))
             if hasattr(self.cv, "get_n_splits"):
                 return int(self.cv.get_n_splits(None, None, None))
         return len(self._folds(X, y, groups)[0])
@@ -142,9 +151,9 @@ class SubjectSplit(BaseEstimator):
         if len(names) < 2:
             raise SplitError(f"a split by subject needs at least 2 subjects, found {len(names)} ({', '.join(names)})")
         recordings = None
-        if isinstance(self.cv, str) and self.cv in FIXED_SPLITS:
+        if is_fixed(self.cv):
             recordings = X.metadata["recording"].to_numpy() if isinstance(X, Windows) else None
-            folds = fixed_folds(self.cv, subjects, recordings, self.random_state)
+            folds = fixed_folds(self.cv, subjects, recordings, official_parts(X), self.random_state)
         else:
             outer = outer_subjects(self.cv, labels, subjects, self.random_state)
             folds = [Fold(i, train, (), test, self.random_state) for i, (train, test) in outer]
@@ -160,6 +169,8 @@ class SubjectSplit(BaseEstimator):
         if isinstance(X, Windows):
             own = X.groups
             check_recordings_apart(X.recordings)
+        elif isinstance(X, SubjectArray):  # e.g. what an Embedder makes of windows
+            own = X.groups
         found = own if groups is None else groups
         if found is None:
             kind = ContaminationError if self.checkpoint is not None else SplitError
@@ -177,5 +188,5 @@ class SubjectSplit(BaseEstimator):
             raise SplitError(f"window {int(np.argmax(nameless))} has no subject in groups")
         subjects = subjects.astype(str).astype(object)
         if own is not None and not np.array_equal(subjects, np.asarray(own).astype(str).astype(object)):
-            raise SplitError("groups differ from the subjects that the Windows carry; leave groups out")
+            raise SplitError(f"groups differ from the subjects that the {type(X).__name__} carry; leave groups out")
         return subjects

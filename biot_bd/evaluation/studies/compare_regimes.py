@@ -23,6 +23,7 @@ from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
 from biot_bd.evaluation.model_selection.folds import make_folds
+from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
 from biot_bd.evaluation.result import LABELS, Result, as_text
 from biot_bd.evaluation.run_facts import RUN, Cells, check_finished, read_facts, stored_facts, write_facts
@@ -400,6 +401,7 @@ def _check_before(
             data.y,
             data.subjects,
             recordings=data.recordings,
+            parts=official_parts(data.X),
             validation_fraction=validation_fraction,
             random_state=seed,
         )

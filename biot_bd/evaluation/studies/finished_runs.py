@@ -111,12 +111,65 @@ def compare_finished(
     if against not in runs:
         raise ValueError(f"against={against!r} is none of the runs: {', '.join(runs)}")
     _refuse_other_contents(folder)
-    notes = _check_comparable(runs)
+    notes = check_comparable(runs)
     runs, dropped = _with_common_scores(runs)
     found = {name: {int(result.run.get("seed") or 0): result} for name, result in runs.items()}
-    comparison = compare_scores(found, against=against, level=level, n_resamples=n_resamples)
+    return _write(found, folder, [*notes, *dropped], title, against=against, level=level, n_resamples=n_resamples)
+
+
+def compare_seeds(
+    results: Mapping[str, Mapping[int, Result]],
+    folder: Path,
+    *,
+    against: str,
+    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    title: str | None = None,
+) -> StudyResult:
+    """Compare finished runs of several seeds, as :func:`compare_finished` does those of one.
+
+    Parameters
+    ----------
+    results : mapping of str to (mapping of int to Result)
+        At least two rows, each with the same seeds.
+    folder : Path
+        Gets ``study.json`` and ``comparison.json``, beside whatever lies there.
+    against, level, n_resamples, title
+        As in :func:`compare_finished`.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    MixedTableError
+        The runs of a seed were not scored on the same windows.
+
+    See Also
+    --------
+    compare_finished : Runs of one seed.
+    """
+    notes: list[str] = []
+    found: dict[str, dict[int, Result]] = {name: {} for name in results}
+    for seed in next(iter(results.values())):
+        runs = {name: by_seed[seed] for name, by_seed in results.items()}
+        notes += check_comparable(runs)
+        runs, dropped = _with_common_scores(runs)
+        notes += dropped
+        for name, result in runs.items():
+            found[name][seed] = result
+    return _write(
+        found, folder, list(dict.fromkeys(notes)), title, against=against, level=level, n_resamples=n_resamples
+    )
+
+
+def _write(
+    found: Mapping[str, Mapping[int, Result]], folder: Path, notes: list[str], title: str | None, **options: Any
+) -> StudyResult:
+    comparison = compare_scores(found, **options)
     study = _describe(found, folder, title)
-    study["notes"] = [*notes, *dropped, *study["notes"]]
+    study["notes"] = [*notes, *study["notes"]]
     folder.mkdir(parents=True, exist_ok=True)
     write_facts(folder / COMPARISON, comparison)
     write_facts(folder / STUDY, to_jsonable(study))
@@ -141,7 +194,7 @@ def _refuse_other_contents(folder: Path) -> None:
 # --- may they be compared -------------------------------------------------------------------------
 
 
-def _check_comparable(runs: Mapping[str, Result]) -> list[str]:
+def check_comparable(runs: Mapping[str, Result]) -> list[str]:
     """Raise where scores cannot be compared; return what else the runs do not have in common."""
     (first, reference), *others = runs.items()
     refused, notes = [], []

@@ -148,7 +148,12 @@ class SupervisedMultitask(Objective):
 
     def _embedding(self, tokens: TokenStages, x: Tensor) -> Tensor:
         x, present = tokens.present(x)
-        return tokens.read_out(tokens.tokens(x), tokens.token_mask(present))
+        placed, mask = tokens.tokens(x), tokens.token_mask(present)
+        if mask is None:
+            return tokens.read_out(placed)
+        # A batch of one corpus has the channels of one: those of others would only cost.
+        there = mask.any(dim=0).nonzero()[:, 0]
+        return tokens.read_out(placed[:, there], mask[:, there], places=there)
 
     def _by_corpus(self, losses: Tensor, right: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return sums by corpus over the number of windows of the batch, (n_corpora, ...)."""

@@ -114,6 +114,8 @@ class DataLoading(FactKeeping):
         Those of a running fit come from its sampler.
         """
         self._loads_fit = training and self._fit_epochs is not None and dataset is self._fit_epochs[0]
+        if getattr(dataset.dataset if isinstance(dataset, Subset) else dataset, "soft", None) is not None:
+            kwargs["drop_index"] = False  # braindecode's loader, which drops indices, makes whole numbers of targets
         try:
             return super().get_iterator(dataset, training=training, **kwargs)
         finally:

@@ -332,7 +332,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if found is None:
             raise ValueError("fit needs y: only Windows carry labels")
         if are_soft(found) and not self.takes_soft_targets:
-            raise ValueError(loss_problem(self.criterion, np.shape(found)[1]))
+            raise ValueError(loss_problem(self.criterion, np.shape(found)))
         labels = read_targets(found, "y") if are_soft(found) else read_labels(found)
         if len(labels) != n:
             raise ValueError(f"{n} windows but {len(labels)} labels")

@@ -1,7 +1,9 @@
 from .base import FinetuneOption as FinetuneOption
 from .base import Rate as Rate
 from .base import Strategy as Strategy
+from .dora import DoRA as DoRA
 from .ema import EMA as EMA
+from .ia3 import IA3 as IA3
 from .lora import LoRA as LoRA
 from .mixup import LabelSmoothing as LabelSmoothing
 from .mixup import Mixup as Mixup

@@ -113,6 +113,10 @@ class Strategy(FinetuneOption):
         """Return whether a parameter of a part that is not frozen is trained."""
         return True
 
+    def decays(self, name: str) -> bool:
+        """Return whether weight decay may reach a parameter, where the optimizer has any."""
+        return True
+
 
 class Rate(FinetuneOption):
     """Fixed factors on the learning rates of the parts.

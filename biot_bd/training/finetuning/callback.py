@@ -139,6 +139,7 @@ class FineTuning(Callback):
         rate.
         """
         bare = undecayed(module) if self.option(NoDecay) is not None else set()
+        bare |= {name for name, _ in module.named_parameters() if not self.strategy.decays(name)}
         rates = [option for option in self.options_ if isinstance(option, Rate)]
         groups: list[dict[str, Any]] = []
         for part in (self.parts_[depth] for depth in depths):

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from biot_bd.training.finetuning.base import FinetuneOption, Strategy
+from biot_bd.training.finetuning.dora import DoRA
 from biot_bd.training.finetuning.ema import EMA
+from biot_bd.training.finetuning.ia3 import IA3
 from biot_bd.training.finetuning.lora import LoRA
 from biot_bd.training.finetuning.mixup import LabelSmoothing, Mixup
 from biot_bd.training.finetuning.parameter_groups import Discriminative, LayerDecay, NoDecay
@@ -157,6 +159,8 @@ OPTIONS: dict[str, type[FinetuneOption]] = {
     "gradual": Gradual,
     "two-stage": TwoStage,
     "lora": LoRA,
+    "dora": DoRA,
+    "ia3": IA3,
     "layer-decay": LayerDecay,
     "discriminative": Discriminative,
     **SCHEDULES,

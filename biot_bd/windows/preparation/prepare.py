@@ -8,7 +8,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,14 @@ from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import DISK_FAULTS, fingerprint, make_folder, note_done, to_jsonable, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
-from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
+from biot_bd.windows.labels import (
+    LabelRule,
+    check_resample,
+    make_label_rule,
+    needs_annotations,
+    rule_times,
+    settled_rule,
+)
 from biot_bd.windows.preparation.recording import (
     Job,
     SignalSettings,
@@ -40,11 +47,21 @@ from biot_bd.windows.preparation.recording import (
     make_jobs,
     make_recording,
     outcome_of,
+    told_apart,
 )
 from biot_bd.windows.same_recordings import shared_recordings
 from biot_bd.windows.store_users import Changes, forget_users, told, users_of
-from biot_bd.windows.store_versions import STORE_VERSION
-from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
+from biot_bd.windows.store_versions import CLASSES_VERSION, version_for
+from biot_bd.windows.window_table import (
+    ON_BAD,
+    PERCENTILES,
+    TABLE,
+    TableSettings,
+    build_table,
+    is_newer,
+    warn_of,
+    write_table,
+)
 from biot_bd.windows.windows import Windows
 
 WINDOW_S, STRIDE_S = 10, 5
@@ -112,7 +129,8 @@ def prepare(
         Length of a window and distance of their starts in seconds.  A label rule that fixes them
         (``"biot-official"``: 10 s and 10 s) overrides the defaults here and refuses other values.
     labels : str or label rule
-        Name in ``registry.label_rules``, or an instance such as ``Overlap(guard_s=60)``.
+        Name in ``registry.label_rules``, or an instance such as ``Overlap(guard_s=60)``.  Whatever
+        the rule, annotations of other kinds are kept, so that :meth:`Windows.relabel` can use them.
     preprocessors : sequence of braindecode.preprocessing.Preprocessor
         Applied to each recording first, through MNE.
     on_missing : {"raise", "drop", "interpolate"}
@@ -220,15 +238,18 @@ class _Preparation:
         self.failures: list[_Failure] = []
         self.names: list[str] = []
         self.jobs = self._make_jobs(dataset)
+        descriptions = {description for job in self.jobs for description in job.descriptions}
+        self.table = replace(table, rule=settled_rule(table.rule, descriptions))
         self.prefer = _prefer(self.jobs, signals)
         self.fingerprint = fingerprint(
             {
                 "jobs": [[job.recording, job.subject, job.fingerprint] for job in self.jobs],
                 "failures": [asdict(failure) for failure in self.failures],
                 "signals": signals.fingerprint(),
-                "table": table.as_dict(),
+                "table": self.table.as_dict(),
                 "generated": self.generated,
                 "outcomes": self.outcomes,
+                **self._annotations(),
             }
         )
 
@@ -261,6 +282,11 @@ class _Preparation:
             except (OSError, RecordingError) as error:
                 self._failed(job, "unreadable", str(error))
         return jobs
+
+    def _annotations(self) -> dict[str, Any]:
+        """Return what is annotated beside seizures; nothing for stores that have none."""
+        found = {job.recording: job.annotations for job in self.jobs if job.annotations}
+        return {"annotations": found} if found else {}
 
     def _failed(self, job: Job, outcome: str, detail: str) -> None:
         if self.on_error == "raise":
@@ -298,12 +324,30 @@ class _Preparation:
         stored = {entry["recording"]: entry["fingerprint"] for entry in manifest["recordings"]}
         jobs = {job.recording: job.fingerprint for job in self.jobs}
         failed = {failure["recording"] for failure in manifest["failures"]}
+        annotated = self._annotated_otherwise(manifest)
         return Changes(
             settings=tuple(settings),
             added=tuple(name for name in jobs if name not in stored and name not in failed),
             gone=tuple(name for name in stored if name not in jobs),
-            changed=tuple(name for name in stored if name in jobs and jobs[name] != stored[name]),
+            changed=tuple(
+                name for name in stored if name in jobs and (jobs[name] != stored[name] or name in annotated)
+            ),
         )
+
+    def _annotated_otherwise(self, manifest: dict[str, Any]) -> set[str]:
+        """Return recordings with other annotations than those that windows may be made from."""
+        jobs = {job.recording: job for job in self.jobs}
+        found = set()
+        for entry in manifest["recordings"]:
+            job = jobs.get(entry["recording"])
+            if job is None:
+                continue
+            there = entry.get("annotations_from"), entry.get("annotations", [])
+            here = told_apart(job, self.signals.preprocessors), to_jsonable(job.annotations)
+            same = there[0] == here[0] if self.signals.preprocessors else there[1] == here[1]
+            if not same and (there[1] or needs_annotations(self.table.rule)):
+                found.add(job.recording)
+        return found
 
     def _check_same_signals(self, manifest: dict[str, Any]) -> None:
         if manifest["signals_fingerprint"] == self.signals.fingerprint():
@@ -359,11 +403,11 @@ class _Preparation:
                 notes = made["notes"]
             else:
                 self._check_lost(self.table.fingerprint(recordings))
-                recordings, notes = self._write_table(recordings, progress)
-                made["version"] = STORE_VERSION
+                recordings, notes, made["version"] = self._write_table(recordings, progress)
+        annotated = any(recording.annotations for recording in recordings)
         manifest = {
             "format": store.FORMAT,
-            "version": STORE_VERSION,
+            "version": version_for(newer=annotated or made["version"] == CLASSES_VERSION),
             "fingerprint": self.fingerprint,
             "generated": self.generated,
             "ch_names": list(self.signals.montage.ch_names),
@@ -376,7 +420,7 @@ class _Preparation:
                 **self.table.as_dict(),
                 "fingerprint": self.table.fingerprint(recordings),
             },
-            "recordings": [vars(recording) for recording in recordings],
+            "recordings": [recording.as_dict() for recording in recordings],
             "failures": [asdict(failure) for failure in self.failures],
             "notes": notes,
             "outcomes": self.outcomes,
@@ -429,7 +473,7 @@ class _Preparation:
 
     def _write_table(
         self, recordings: list[store.Recording], progress: Progress
-    ) -> tuple[list[store.Recording], list[str]]:
+    ) -> tuple[list[store.Recording], list[str], int]:
         task = progress.add_task("windows", total=len(recordings))
         failed: dict[str, str] = {}
         try:
@@ -449,7 +493,8 @@ class _Preparation:
         self.failures += [_Failure(name, subjects[name], "failed", why) for name, why in failed.items()]
         warn_of(notes, self.folder / store.MANIFEST, also_bad=self.table.on_bad == "warn")
         write_table(self.folder, frame, percentiles)
-        return [r for r in recordings if r.recording not in failed], notes
+        version = version_for(newer=is_newer(self.table, frame))
+        return [r for r in recordings if r.recording not in failed], notes, version
 
 
 def _outcomes(dataset: Any) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import Any, Literal
 import mne
 import numpy as np
 
+from biot_bd.events.texts import SEIZURE
 from biot_bd.exceptions import MissingChannelsError, TooShortError
 from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
 from biot_bd.io.digest import recording_digest
-from biot_bd.io.segments import TimeLine
+from biot_bd.io.segments import TimeLine, annotations_of, tells_of_time
 from biot_bd.io.timeline import timeline_of
 from biot_bd.io.unusable import read_otherwise, unusable_channels
 from biot_bd.runs import fingerprint
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
+from biot_bd.signals.recordings import notes_on
 from biot_bd.signals.resampling import PiecewisePlan, check_rate, make_plan
 from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
@@ -49,6 +51,10 @@ class Job:
         Of the input and the settings.
     namespace_from : str, optional
         See :class:`biot_bd.windows.store.Recording`.
+    annotations : list of [onset_s, duration_s, description]
+        Of the recording as it was loaded, before any preprocessor.
+    split : str, optional
+        See :class:`biot_bd.windows.store.Recording`.
     """
 
     recording: str
@@ -57,6 +63,8 @@ class Job:
     zero_is_missing: bool
     fingerprint: str
     namespace_from: str | None = None
+    annotations: list[list[Any]] = field(default_factory=list)
+    split: str | None = None
 
     @property
     def where(self) -> str:
@@ -64,12 +72,23 @@ class Job:
         path = source_file(self.raw)
         return f"recording {self.recording}" + (f" ({path})" if path else "")
 
+    @property
+    def descriptions(self) -> set[str]:
+        """Descriptions of the annotations, ``sz`` where there is a seizure."""
+        texts = {str(text) for text in self.raw.annotations.description}
+        seizures = {SEIZURE} if any(text.startswith(SEIZURE) for text in texts) else set()
+        return {text for text in texts if not tells_of_time(text)} | seizures
+
     def identify(self, settings: SignalSettings) -> None:
-        """Set the fingerprint; OSError or RecordingError where the file is not there or damaged."""
+        """Set fingerprint and annotations.
+
+        OSError or RecordingError where the file is not there or damaged.
+        """
         identity, line = _identity(self.raw), timeline_of(self.raw)
         needed = plan_montage(settings.montage, self.raw.ch_names).needed
         identity |= _time_identity(self.raw, line, needed) | _unit_identity(self.raw, needed)
         events = seizure_events(self.raw, line)
+        self.annotations = other_annotations(self.raw, line)
         self.fingerprint = fingerprint([settings.fingerprint(), identity, self.subject, self.zero_is_missing, events])
 
 
@@ -113,6 +132,17 @@ def seizure_events(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[float]]:
     return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
 
 
+def other_annotations(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[Any]]:
+    """Return (onset_s, duration_s, description) of all annotations but ``sz``, pauses included.
+
+    Marks of pauses and splices are the time line's.
+    """
+    rows = [row for row in annotations_of(raw) if row[2] != SEIZURE and not tells_of_time(row[2])]
+    times = line.clock_times([(onset_s, onset_s + duration_s) for onset_s, duration_s, _ in rows])
+    found = zip(times, rows, strict=True)
+    return sorted([round(on, 6), round(off - on, 6), row[2]] for (on, off), row in found)
+
+
 def make_jobs(dataset: Any) -> list[Job]:
     """Return the recordings of a data set, their fingerprints still empty.
 
@@ -135,7 +165,7 @@ def make_jobs(dataset: Any) -> list[Job]:
             raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
         # A description made from a table may hold NaN, which is true to bool().
         zero = item.description.get("zero_is_missing")
-        space = item.description.get("namespace_from")
+        space, split = item.description.get("namespace_from"), item.description.get("split")
         jobs[recording] = Job(
             recording,
             subject,
@@ -143,6 +173,7 @@ def make_jobs(dataset: Any) -> list[Job]:
             isinstance(zero, (bool, np.bool_)) and bool(zero),
             "",
             space if isinstance(space, str) else None,
+            split=split if isinstance(split, str) and split else None,
         )
     return list(jobs.values())
 
@@ -308,7 +339,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     """
     finished = finished_recording(job, folder, shortest_s)
     if finished is not None:
-        return _with_identity(finished, job)
+        return _with_identity(finished, job, settings.preprocessors)
     stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
     line = timeline_of(raw)
@@ -353,17 +384,41 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         flat=source.flat,
         not_finite=source.not_finite,
         segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
-        notes=source.notes,
+        notes=[*notes_on(raw), *source.notes],
         digest=recording_digest(job.raw),
         namespace_from=job.namespace_from,
+        annotations=other_annotations(raw, line),
+        annotations_from=told_apart(job, settings.preprocessors),
+        split=job.split,
     )
     store.write_recording(stem, recording)
     return recording
 
 
-def _with_identity(finished: store.Recording, job: Job) -> store.Recording:
-    """Add what tells a recording by its content, which stores of before lack; its file stays."""
-    return replace(finished, digest=finished.digest or recording_digest(job.raw), namespace_from=job.namespace_from)
+def _with_identity(finished: store.Recording, job: Job, preprocessors: Sequence[Any]) -> store.Recording:
+    """Add what tells a recording by its content, and its annotations.
+
+    Stores of before lack both, and annotations may have changed since; its file stays.
+    """
+    annotations, source = job.annotations, told_apart(job, preprocessors)
+    if preprocessors and source == finished.annotations_from:
+        annotations = finished.annotations
+    elif preprocessors:  # one of them may move or drop annotations
+        raw = _preprocessed(job.raw, preprocessors)
+        annotations = other_annotations(raw, timeline_of(raw))
+    return replace(
+        finished,
+        digest=finished.digest or recording_digest(job.raw),
+        namespace_from=job.namespace_from,
+        annotations=annotations,
+        annotations_from=source,
+        split=job.split,
+    )
+
+
+def told_apart(job: Job, preprocessors: Sequence[Any]) -> str | None:
+    """Return what tells the annotations that preprocessors were given; None without any."""
+    return fingerprint(job.annotations) if preprocessors and job.annotations else None
 
 
 def _stretches(line: TimeLine, lengths: Sequence[int]) -> list[dict[str, Any]]:
