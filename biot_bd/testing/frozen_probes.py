@@ -19,13 +19,13 @@ SUBJECTS, OF_EACH = 6, 20
 
 
 def check_frozen_probe(
-    cls: type, parameters: Mapping[str, Any] | None = None, *, n_features: int = 6, n_tokens: int = 4
+    probe_class: type, parameters: Mapping[str, Any] | None = None, *, n_features: int = 6, n_tokens: int = 4
 ) -> None:
     """Check a class given to ``register_frozen_probes``.
 
     Parameters
     ----------
-    cls : type
+    probe_class : type
         The class to register.
     parameters : mapping, optional
         Constructor parameters to test with.
@@ -55,10 +55,10 @@ def check_frozen_probe(
     Traceback (most recent call last):
     biot_bd.exceptions.ConformanceError: GaussianNB: after fit it has no chosen_...
     """
-    name = describe(cls)
-    probe = build(cls, parameters)
+    name = describe(probe_class)
+    probe = build(probe_class, parameters)
     _check_copies(probe, name)
-    pooling = getattr(cls, "pooling", "mean")
+    pooling = getattr(probe_class, "pooling", "mean")
     require(pooling in ("mean", "tokens"), f"{name}: pooling must be 'mean' or 'tokens', found {pooling!r}")
     shape = (n_features,) if pooling == "mean" else (n_tokens, n_features)
     with warnings.catch_warnings():
@@ -66,7 +66,7 @@ def check_frozen_probe(
         for labels in ((0, 1), ("background", "seizure"), (0, 1, 2)):
             _check_fit(probe, name, shape, np.array(labels))
         _check_refusals(probe, name, shape)
-        if registry.frozen_probes.name_of(cls) is not None:
+        if registry.frozen_probes.name_of(probe_class) is not None:
             _check_saved(probe, name, pooling)
 
 

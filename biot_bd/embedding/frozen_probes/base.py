@@ -42,6 +42,17 @@ class Learnt:
         Whether the optimisation came to its end.
     n_iter : int
         Iterations or epochs; 0 where there are none.
+
+    See Also
+    --------
+    FrozenProbe : Its ``_learn`` returns one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.embedding import Learnt
+    >>> Learnt({"centres": np.zeros((2, 3))}).converged
+    True
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -57,19 +68,6 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
     the precision-recall curve; of more than two classes the mean over classes), and the probe is
     fitted again on all windows with the best one, the strongest of equals.  A subclass writes
     ``_learn`` and ``_head``.
-
-    Parameters
-    ----------
-    values : float or sequence of float
-        Values of the regularisation, the strongest first.
-    train_split : {"subject"}, callable or None
-        Who validates; as in :class:`biot_bd.BIOTClassifier`.  None: nobody, the middle value is
-        taken.
-    validation_fraction : float
-        Share of the windows that validate.
-    random_state : int or None
-        Of the split and of whatever is random in the fit; None counts as 0, and
-        ``cross_validate`` puts the fold's seed there.
 
     Attributes
     ----------
@@ -91,6 +89,15 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
     --------
     biot_bd.Embedder : Makes the embeddings.
     biot_bd.hookspecs.register_frozen_probes : The hook for such classes.
+
+    Notes
+    -----
+    A subclass has these parameters, beside its own: the one that ``_parameter`` names, values of
+    the regularisation with the strongest first; ``train_split``, who validates, as in
+    :class:`biot_bd.BIOTClassifier` (None: nobody, and the middle value is taken);
+    ``validation_fraction``, the share of the windows that validate; ``random_state`` of the split
+    and of whatever is random in the fit (None counts as 0; ``cross_validate`` puts the fold's seed
+    there).
 
     Examples
     --------
