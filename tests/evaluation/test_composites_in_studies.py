@@ -88,6 +88,15 @@ def test_a_final_model_is_fitted_saved_and_scored_on_its_hold_out(name, data, tm
     assert fit_all(pipeline, x, tmp_path / "m", y=y, groups=subjects, hold_out=["site/03"]) == record
 
 
+def test_the_record_says_what_did_not_converge_and_what_nobody_chose(data, tmp_path):
+    x, y, subjects = data
+    pipeline = frozen().set_params(linearprobe__max_iter=1, linearprobe__train_split=None)
+    with pytest.warns(UserWarning, match="no subjects could choose C"):
+        record = fit_all(pipeline, x, tmp_path / "m", y=y, groups=subjects)
+    assert "C=1.0 was not chosen by validation subjects: train_split=None" in record["notes"]
+    assert "LinearProbe did not converge" in record["notes"]
+
+
 def test_a_frozen_encoder_that_saw_a_test_subject_is_refused(data, tmp_path):
     x, y, subjects = data
     net = BIOTClassifier(max_epochs=1, batch_size=8, patience=None, random_state=0, verbose=0, device="cpu", **SIZE)

@@ -27,6 +27,7 @@ from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apar
 AT_ONCE = 1024
 """Windows a batch when a probe predicts."""
 METRIC = "average_precision"
+ONE_VALUE = "one value was given"
 _FLAT = 1e-12  # standard deviation below which a feature says nothing
 
 
@@ -190,7 +191,7 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
             raise ValueError(f"{type(self).__name__}: {self._parameter} must name at least one value, found {given!r}")
         told = {"parameter": self._parameter, "metric": METRIC, "scores": [], "valid_subjects": [], "not_converged": []}
         if len(values) == 1:
-            return {**told, "value": values[0], "reason": "one value was given"}
+            return {**told, "value": values[0], "reason": ONE_VALUE}
         sides, reason = self._sides(codes, subjects)
         if sides is None:
             value = values[len(values) // 2]
@@ -268,7 +269,7 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} was fitted on embeddings of {self.n_features_in_} features, found {x.shape[-1]}; "
                 "take the Embedder that it was fitted behind"
             )
-        return probabilities(head, x)
+        return probabilities(head, x) if len(x) else np.zeros((0, len(self.classes_)), np.float32)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the label of each window."""
