@@ -189,7 +189,13 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
         values = list(np.atleast_1d(np.asarray(given)).tolist())
         if not values:
             raise ValueError(f"{type(self).__name__}: {self._parameter} must name at least one value, found {given!r}")
-        told = {"parameter": self._parameter, "metric": METRIC, "scores": [], "valid_subjects": [], "not_converged": []}
+        told: dict[str, Any] = {
+            "parameter": self._parameter,
+            "metric": METRIC,
+            "scores": [],
+            "valid_subjects": [],
+            "not_converged": [],
+        }
         if len(values) == 1:
             return {**told, "value": values[0], "reason": ONE_VALUE}
         sides, reason = self._sides(codes, subjects)
@@ -202,7 +208,8 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
             return {**told, "value": value, "reason": reason}
         train, valid = sides
         weights = balanced(codes[train], len(self.classes_))
-        scores, unfinished = [], []
+        scores: list[float] = []
+        unfinished: list[Any] = []
         for value in values:
             learnt = self._learn(x[train], codes[train], weights, value)
             scores.append(_score(codes[valid], probabilities(self._head(learnt.arrays), x[valid])))
@@ -307,7 +314,8 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
 
     def _faulty(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which windows have embeddings that cannot be used."""
-        return ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        finite: NDArray[np.bool_] = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        return ~finite
 
 
 def balanced(codes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
