@@ -66,6 +66,7 @@ class FoundationStudy:
     Parameters
     ----------
     plan : StudyPlan
+        What was asked for.
     rows : list of dict
         The table, one entry a cohort and row.
     study : dict
@@ -75,7 +76,15 @@ class FoundationStudy:
 
     See Also
     --------
-    run_study : Makes one, with an example.
+    run_study : Makes one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.evaluation import FoundationStudy, StudyPlan
+    >>> plan = StudyPlan(cohorts=[{"name": "demo", "stores": ["windows"]}])
+    >>> FoundationStudy(plan, [], {}, Path("study")).failed
+    []
     """
 
     plan: StudyPlan
@@ -201,6 +210,7 @@ def run_study(
     Parameters
     ----------
     plan : StudyPlan or mapping
+        Cohorts, models, strategies, baselines, seeds.
     folder : path
         The study folder, as docs/architecture.md describes it.  The same plan again computes what
         is missing or failed; models, cohorts, strategies and seeds may be added to it.
