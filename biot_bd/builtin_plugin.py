@@ -114,6 +114,7 @@ def register_metrics(register: Register) -> None:
     register("average_precision", "biot_bd.evaluation.metrics.window_metrics:AVERAGE_PRECISION")
     register("roc_auc", "biot_bd.evaluation.metrics.window_metrics:ROC_AUC")
     register("balanced_accuracy", "biot_bd.evaluation.metrics.window_metrics:BALANCED_ACCURACY")
+    register("cohen_kappa", "biot_bd.evaluation.metrics.class_metrics:COHEN_KAPPA")
     register("sensitivity", "biot_bd.evaluation.metrics.window_metrics:SENSITIVITY")
     register("specificity", "biot_bd.evaluation.metrics.window_metrics:SPECIFICITY")
 

@@ -36,6 +36,7 @@ FILES = {
     "comparison": "compare/comparison.html",
     "study": "study/comparison.html",
     "explanation": "explain/explain.html",
+    "embeddings": "embeddings/report.html",
     "detection": "detect/night_report.html",
     "viewer": "detect/night_viewer-01.html",
 }
@@ -53,6 +54,8 @@ def made(real_run, store, tmp_path_factory):
     run("compare", real_run, shutil.copytree(real_run, root / "again"), "-o", root / "compare")
     run("study", "-o", root / "study", "--store", store.folder, "--baseline", "line-length", "--cv", "subject-kfold-2")
     run("explain", real_run, store.folder, "-o", root / "explain")
+    small = ("--param", "embed_dim=16", "--param", "num_heads=2", "--param", "num_layers=1")
+    run("embed", store.folder, "-o", root / "embeddings", "--map", "pca", "--cache", root / "cache", *small)
     model = save_small_model(root / "model")
     save_event_detector(EventDetector(window_s=10, threshold=1e-4, smoothing_s=0, target=None), model)
     recording = write_edf(root / "in" / "night.edf", [*BIPOLAR, "FZ-CZ"], seconds=100, loud=(20, 40))

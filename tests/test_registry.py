@@ -310,7 +310,7 @@ def test_registries_are_read_only_mappings():
     assert len(registry.losses) == len(list(registry.losses)) == len(dict(registry.losses.items()))
     assert list(registry.losses) == sorted(registry.losses)
     assert registry.losses.get("no such loss") is None
-    assert repr(registry.label_rules).startswith("<registry of label_rules: biot-official, none, overlap")
+    assert repr(registry.label_rules).startswith("<registry of label_rules: annotated, biot-official")
     with pytest.raises(UnknownNameError, match="no losses named 'x'"):
         registry.losses.path("x")
     assert registry.datasets.path("demo") == "biot_bd.datasets.demo:load_demo"

@@ -20,7 +20,7 @@ from biot_bd.exceptions import UnknownNameError
 BASELINES = ("eegnet", "bdtcn", "spectral-power", "line-length", "always-on", "always-off")
 SAMPLERS = ("class-balanced", "subject-balanced", "class-subject-balanced", "background-subsample", "page-shuffle")
 FINETUNE = tuple(
-    "full linear-probe gradual two-stage lora dora ia3 layer-decay discriminative warm-up cosine no-decay label-smoothing mixup ema".split()
+    "full linear-probe gradual two-stage lora adalora dora ia3 layer-decay discriminative warm-up cosine no-decay label-smoothing mixup ema".split()
 )
 PROTOCOLS = ("biot-paper", "biot-code", "cbramod", "ours")
 SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code", "tusz-official")

@@ -148,13 +148,15 @@ def build_pipeline(
     from biot_bd.evaluation.studies.baselines import BASELINES, is_neural
     from biot_bd.evaluation.studies.run_protocol import model_pipeline
 
-    params, options = params or {}, options or TrainingOptions()
+    params, options = dict(params or {}), options or TrainingOptions()
     model = chosen_model(options.model, options.pretrained)
     run = _pretraining(options.pretrained)
     own = model in BASELINES and not is_neural(model)
     chosen = {name: value for name in _CLASSIFIER if (value := getattr(options, name)) not in (None, [])}
     if "augment" in chosen:
         chosen["augment"] = [_transform(text) for text in chosen["augment"]]
+    if not own and len(windows.classes) > 2:
+        params.setdefault("classes", list(range(len(windows.classes))))
     if options.pretrained is not None and (
         own or (run is None and not hasattr(registry.models[model], "from_checkpoint"))
     ):

@@ -199,11 +199,12 @@ def _files(root: Path, subjects: list[int] | None, runs: list[int] | None) -> di
         raise FileNotFoundError(f"{root}: no such folder; download=True lets MNE fetch the subjects that you name")
     found = _found(root)
     if subjects is not None:
-        asked = [(s, r) for s in subjects for r in runs or ()] or [(s, None) for s in subjects]
-        there = {key[0] for key in found}
-        gone = [(s, r) for s, r in asked if (s not in there if r is None else (s, r) not in found)]
+        there = {subject for subject, _ in found}
+        gone = [f"S{s:03d}" for s in subjects if s not in there]
+        if runs is not None:
+            gone = [f"S{s:03d}R{r:02d}.edf" for s in subjects for r in runs if (s, r) not in found]
         if gone:
-            named = ", ".join(f"S{s:03d}" + ("" if r is None else f"R{r:02d}.edf") for s, r in gone[:5])
+            named = ", ".join(gone[:5])
             raise FileNotFoundError(f"{root}: {named} not here; download=True lets MNE fetch what is missing")
     kept = {
         key: path

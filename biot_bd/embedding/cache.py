@@ -60,6 +60,7 @@ class CacheEntry:
     Parameters
     ----------
     folder : Path
+        Its name is the key.
     identity : dict
         Of which windows by which model the embeddings are.
     n_rows : int

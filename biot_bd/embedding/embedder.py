@@ -22,6 +22,7 @@ from biot_bd.windows import Windows
 
 CACHE = "embeddings"
 """Folder of a store where the embeddings of its windows lie."""
+GRAPHS = "graphs"
 
 
 class Embedder(TakesWindows):
@@ -164,7 +165,7 @@ class Embedder(TakesWindows):
         first = X[: min(len(X), 8)]
         info = SignalData(first).info
         self._take(FrozenNetwork.built(self, info), info)
-        self._learn_shape(first)
+        self._learn_shape(first, self._root(X))
         return self
 
     def _restore(self, classifier: BIOTClassifier) -> None:
@@ -178,9 +179,15 @@ class Embedder(TakesWindows):
         self.classifier_, self.module_ = network.classifier, network.module
         self.input_info_, self.provenance_ = info, network.provenance
 
-    def _learn_shape(self, first: Any) -> None:
+    def _root(self, X: Any) -> Path | None:
+        """Return the folder of the caches for some windows; None where nothing is kept."""
+        if self.cache is False or (self.cache is None and not isinstance(X, Windows)):
+            return None
+        return Path(os.fspath(self.cache)) if self.cache is not None else X.tables[0].store / CACHE
+
+    def _learn_shape(self, first: Any, root: Path | None = None) -> None:
         x = SignalData(first).read(np.arange(len(first)))
-        self.network_.look(x, self)
+        self.network_.look(x, self, None if root is None else root / GRAPHS)
         self.reader_, self.layer_ = self.network_.reader, self.network_.layer
         self.precision_ = self.network_.precision
         self.embedding_shape_ = self.network_.embed(x[:1]).shape[1:]
@@ -275,8 +282,7 @@ class Embedder(TakesWindows):
         if len(tables) != 1:
             raise ValueError(f"windows of {len(tables)} tables: each has a cache of its own; give those of one")
         whole = tables[0][0]
-        root = whole.tables[0].store / CACHE if self.cache is None else Path(os.fspath(self.cache))
-        return EmbeddingCache(root, self.identity(whole), len(whole), self.embedding_shape_)
+        return EmbeddingCache(self._root(whole) or Path(), self.identity(whole), len(whole), self.embedding_shape_)
 
     def cache_info(self, windows: Windows) -> dict[str, Any]:
         """Say what is kept of the tables that windows are of, and what it cost.

@@ -53,6 +53,7 @@ class EmbeddedWindows:
     Parameters
     ----------
     folder : Path
+        Where they lie.
     facts : dict
         What ``embedding.json`` says.
     embeddings : ndarray of float32, shape (n, n_features) or (n, n_tokens, n_features)
@@ -181,6 +182,7 @@ def read_embeddings(folder: str | os.PathLike[str]) -> EmbeddedWindows:
     Parameters
     ----------
     folder : path-like
+        Its ``embedding.json`` is written last.
 
     Returns
     -------
@@ -209,15 +211,7 @@ def read_embeddings(folder: str | os.PathLike[str]) -> EmbeddedWindows:
     file = folder / DESCRIPTION
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: no embedded windows here (no {DESCRIPTION})")
-    with naming(file, EmbeddingCacheError):
-        facts = read_json(file)
-        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise ValueError("not written by biot-bd embed")
-        if facts.get("version") not in _READERS:
-            raise ValueError(
-                f"of format version {facts.get('version')!r}; this biot_bd reads {VERSION}: install a newer one"
-            )
-        facts = _READERS[facts["version"]](facts)
+    facts = _read_facts(file)
     again = "run the same `biot-bd embed` again"
     try:
         embeddings = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
@@ -231,6 +225,22 @@ def read_embeddings(folder: str | os.PathLike[str]) -> EmbeddedWindows:
             f"shape {list(embeddings.shape)} and {len(table)} rows; {again}"
         )
     return EmbeddedWindows(folder, facts, embeddings, table, clusters, nearest)
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
+    try:
+        facts = read_json(file)
+    except ValueError as error:
+        raise EmbeddingCacheError(str(error)) from error
+    with naming(file, EmbeddingCacheError):
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise ValueError("not written by biot-bd embed")
+        reader = _READERS.get(facts.get("version"))
+        if reader is None:
+            raise ValueError(
+                f"of format version {facts.get('version')!r}; this biot_bd reads {VERSION}: install a newer one"
+            )
+        return reader(facts)
 
 
 def _version1(facts: dict[str, Any]) -> dict[str, Any]:
@@ -289,14 +299,15 @@ def _nearest(
         queries += own[evenly_by_group(subjects[own], max(1, N_QUERIES // len(known)), rng)].tolist()
     apart = subjects if len(np.unique(subjects)) > 1 else None
     found = nearest_windows(pooled, queries, n_neighbors=N_NEIGHBOURS, metric=metric, apart=apart)
+    parts = [found[found["query"] == query] for query in pd.unique(found["query"])]
     return [
         {
-            "query": int(query),
+            "query": int(own["query"].iloc[0]),
             "neighbours": own["neighbour"].astype(int).tolist(),
             "distances": own["distance"].tolist(),
             "of_other_subjects": apart is not None,
         }
-        for query, own in found.groupby("query", sort=False)
+        for own in parts
     ]
 
 

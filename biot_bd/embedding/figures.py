@@ -55,6 +55,11 @@ def map_figure(
     ValueError
         Not one name a point.
 
+    See Also
+    --------
+    project : Finds the places.
+    cluster_facts : Numbers, which a map does not give.
+
     Examples
     --------
     >>> import numpy as np
@@ -80,10 +85,11 @@ def map_figure(
     size = float(np.clip(2000 / max(len(of), 1), 3, 30))
     if rest:
         others = ~np.isin(of, found[shown])
-        axis.scatter(*xy[others].T, s=size, color=GREY, alpha=0.4, linewidths=0, label=f"{rest} more")
+        axis.scatter(xy[others, 0], xy[others, 1], s=size, color=GREY, alpha=0.4, linewidths=0, label=f"{rest} more")
     for number, i in enumerate(shown):
-        how = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
-        axis.scatter(*xy[of == found[i]].T, s=size, alpha=0.7, linewidths=0, label=f"{found[i]} ({counts[i]})", **how)
+        own, colour, marker = xy[of == found[i]], PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        label = f"{found[i]} ({counts[i]})"
+        axis.scatter(own[:, 0], own[:, 1], s=size, alpha=0.7, linewidths=0, label=label, color=colour, marker=marker)
     axis.set_xticks([])
     axis.set_yticks([])
     for side in axis.spines.values():
@@ -137,6 +143,10 @@ def windows_figure(
     ------
     ValueError
         Names do not fit.
+
+    See Also
+    --------
+    nearest_windows : Finds windows that are alike.
 
     Examples
     --------

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biot_bd.embedding.graph_engine import GraphEngine
 from biot_bd.embedding.reader import EmbeddingReader, embedding_reader
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.inference_plan import PRECISIONS, has_fast, precision_context
@@ -59,6 +61,7 @@ class FrozenNetwork:
     reader: EmbeddingReader
     layer: int | None
     precision: str
+    graph: GraphEngine | None = None
 
     def __init__(self, classifier: BIOTClassifier, provenance: Provenance) -> None:
         self.classifier, self.provenance = classifier, provenance
@@ -110,15 +113,40 @@ class FrozenNetwork:
 
     # ---- what is read, and how ----
 
-    def look(self, x: NDArray[np.float32], embedder: Any) -> None:
-        """Find the layer and the precision with some windows, and say what embeddings depend on."""
+    def look(self, x: NDArray[np.float32], embedder: Any, root: Path | None = None) -> None:
+        """Find the layer and the precision with some windows.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, n_chans, n_times)
+        embedder : Embedder
+            Says what is wanted.
+        root : Path, optional
+            Where graphs of other engines are kept; None: in a folder that goes with this.
+        """
         sample = torch.from_numpy(x).to(self.device)
         self.check_present(present_channels(x), self.classifier.facts_.input_info.ch_names)
         with torch.no_grad(), own_modes(self.device):
             self.reader, self.layer = embedding_reader(self.module, sample, embedder.layer, embedder.pooling)
         self.reader.eval()
         self.precision = "fp32"
+        self.graph = None if embedder.engine == "torch" else self._engine(embedder, root)
         self.precision = self._precision(embedder.precision, x)
+
+    def _engine(self, embedder: Any, root: Path | None) -> GraphEngine:
+        """Write the graph of the model, once, and load it."""
+        asked = f"engine={embedder.engine!r}"
+        if self.layer is not None or embedder.pooling != "mean":
+            raise ValueError(f"{asked}: a graph gives what the head is given; leave layer out and take pooling='mean'")
+        if embedder.precision not in ("auto", "fp32"):
+            raise ValueError(f"{asked}: computes in fp32, not in {embedder.precision!r}; leave precision out")
+        if self.device.type != "cpu":
+            raise ValueError(f"{asked}: computes on the CPU, but device={embedder.device!r}; give device='cpu'")
+        if root is None:
+            self._folder = TemporaryDirectory()
+            root = Path(self._folder.name)
+        name = fingerprint({**self.identity(embedder), "engine": "onnx"})  # OpenVINO reads the same graph
+        return GraphEngine(self.classifier, embedder.engine, root / name, self.embed)
 
     def _precision(self, wanted: str, x: NDArray[np.float32]) -> str:
         if wanted != "auto":
@@ -127,7 +155,8 @@ class FrozenNetwork:
             return "fp32"
         exact, self.precision = self.embed(x), "bf16"
         found = self.embed(x)
-        apart = np.linalg.norm(np.nan_to_num(found - exact)) / max(np.linalg.norm(np.nan_to_num(exact)), 1e-12)
+        moved, length = (float(np.linalg.norm(np.nan_to_num(one))) for one in (found - exact, exact))
+        apart = moved / max(length, 1e-12)
         return "bf16" if np.isfinite(apart) and apart <= TOLERANCE else "fp32"
 
     def identity(self, embedder: Any) -> dict[str, Any]:
@@ -157,6 +186,8 @@ class FrozenNetwork:
 
     def embed(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed windows that were checked."""
+        if self.graph is not None:
+            return self.graph(x)
         device = self.device.type
         before = getattr(self.module, "inference_plan", None)
         with ExitStack() as stack:

@@ -86,8 +86,9 @@ def nearest_windows(
         found += [_ranked(*one) for one in zip(asking, others[places], distances, strict=True)]
     empty = pd.DataFrame({"query": [], "rank": [], "neighbour": [], "distance": []})
     joined = pd.concat(found, ignore_index=True) if found else empty
-    order = pd.Categorical(joined["query"], categories=pd.unique(rows), ordered=True)
-    return joined.iloc[np.lexsort([joined["rank"], order.codes])].reset_index(drop=True)
+    turn = {int(row): number for number, row in enumerate(pd.unique(rows))}
+    order = np.lexsort((joined["rank"].to_numpy(), joined["query"].map(turn).to_numpy()))
+    return joined.iloc[order].reset_index(drop=True)
 
 
 def _ranked(query: Any, neighbours: NDArray[np.int64], distances: NDArray[Any]) -> pd.DataFrame:

@@ -236,8 +236,10 @@ def conformal_sets(
         The finished run.
     level : float, default=0.9
         Probability of coverage that is asked for.
-    by_class, unit
-        As in :func:`calibrate_sets`.
+    by_class : bool, default=False
+        Ask for it within each class, see :func:`calibrate_sets`.
+    unit : {"subject", "window"}, default="subject"
+        What is taken as exchangeable, see :func:`calibrate_sets`.
     random_state : int, default=0
         Seed of the intervals.
 

@@ -84,6 +84,7 @@ def score_chance(recordings: Sequence[ScoredRecording], *, parameters: ScoringPa
     Parameters
     ----------
     recordings : sequence of ScoredRecording
+        Annotated and detected events; a recording that was tested several times counts as often.
     parameters : ScoringParameters, optional
         Tolerances around a seizure; SzCORE's by default.
 

@@ -50,6 +50,7 @@ def score_nedc(
     duration_s : float
         Length of the recording in seconds.
     method : {"nedc-ovlp", "nedc-taes"}
+        How seizures are counted, see Notes.
 
     Returns
     -------
@@ -105,7 +106,9 @@ def score_nedc_subjects(recordings: Sequence[ScoredRecording], method: str) -> S
     Parameters
     ----------
     recordings : sequence of ScoredRecording
+        Annotated and detected seizures; a recording that was tested several times counts as often.
     method : {"nedc-ovlp", "nedc-taes"}
+        How seizures are counted, see :func:`score_nedc`.
 
     Returns
     -------

@@ -94,10 +94,16 @@ class Sweep:
         -------
         fa_per_h, sensitivity : ndarray of shape (n_steps,)
             Ascending, the first at 0 false alarms; sensitivity NaN where there is no seizure.
+
+        Notes
+        -----
+        Thresholds below the lowest one with the most false alarms are left out: there alarms grow
+        together until a whole recording is one of them, which finds all and is counted once.
         """
         if not self.n_reference:
             return np.zeros(1), np.full(1, np.nan)
-        fp, tp = np.append(0, self.fp), np.append(0, self.tp)  # no alarm at all is always possible
+        kept = len(self.fp) - int(np.argmax(self.fp[::-1])) if len(self.fp) else 0
+        fp, tp = np.append(0, self.fp[:kept]), np.append(0, self.tp[:kept])  # no alarm at all is always possible
         order = np.lexsort((-tp, fp))
         best = np.maximum.accumulate(tp[order])
         rates, first = np.unique(fp[order], return_index=True)  # the most seizures stand first
@@ -190,8 +196,8 @@ class _Recording:
         duration = cells_s if source.duration_s is None else float(source.duration_s)
         self.n_samples = round(duration * RATE_HZ)
         self._end_s = min(cells_s, duration)
-        reference = as_intervals(source.reference, duration, f"reference of {source.recording}") if duration else []
-        joined, _ = merge(np.reshape(reference, (-1, 2)), np.nextafter(self._gap_s, 0))
+        reference = as_intervals(source.reference, duration, f"reference of {source.recording}")
+        joined, _ = merge(reference, float(np.nextafter(self._gap_s, 0)))
         split = [piece for event in joined.tolist() for piece in self._pieces(*event)]
         self.n_reference = len(split)
         wide = np.reshape(split, (-1, 2)) + [-parameters.tolerance_start_s, parameters.tolerance_end_s]

@@ -15,6 +15,7 @@ from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.evaluation.result import macro_prevalence
 from biot_bd.events.chosen_on import chosen_on_of
 from biot_bd.number_texts import NO_NUMBER, ratio_text
+from biot_bd.report.classes_page import class_rows, classes_of
 from biot_bd.report.drawing.curves import pr_picture, roc_picture, training_picture
 from biot_bd.report.drawing.svg import line_style
 from biot_bd.report.intervals import interval_notes
@@ -51,9 +52,10 @@ def page_of(run: Run, monitor: str | None = None, assessed: Mapping[str, Any] | 
         Content of ``intervals.json``: intervals.
     """
     intervals = (assessed or {}).get("windows") or {"macro": {}, "pooled": {}, "subjects": {}}
-    names = list(run.metrics["scoring"])
-    called, seizure = run.test["proba"] >= run.test["threshold"], run.test["y_true"] == 1
+    names, classes = list(run.metrics["scoring"]), classes_of(run)
+    of_classes = {"classes": classes, "class_rows": class_rows(run)} if classes else _of_two_classes(run)
     return {
+        **of_classes,
         "data_name": data_name(run),
         "banners": banners(run),
         "run": run,
@@ -72,8 +74,6 @@ def page_of(run: Run, monitor: str | None = None, assessed: Mapping[str, Any] | 
         "contaminated": bool(run.run.get("contamination")),
         "contaminated_subjects": run.run.get("contaminated_subjects") or (),
         "notes": [*contamination_notes(run.run), *protocol_notes(run.run, run.metrics), *(run.run.get("notes") or [])],
-        "curves": _curves(run.test),
-        "outcomes": confusion_matrix(seizure, called, labels=[False, True]).tolist(),
         "training": [shown for fold in run.folds if (shown := _training(fold, monitor))],
         "threshold_origin": _threshold_origin(run.folds),
         "chosen_on_validation": _chosen_on_validation(run, monitor),
@@ -81,6 +81,13 @@ def page_of(run: Run, monitor: str | None = None, assessed: Mapping[str, Any] | 
         "other_metrics": [name for name in names if name not in LABELS],
         "files": FILES,
     }
+
+
+def _of_two_classes(run: Run) -> dict[str, Any]:
+    """Return the curves, and how many windows of each class were called a seizure."""
+    called, seizure = run.test["proba"] >= run.test["threshold"], run.test["y_true"] == 1
+    outcomes = confusion_matrix(seizure, called, labels=[False, True]).tolist()
+    return {"curves": _curves(run.test), "outcomes": outcomes}
 
 
 def _threshold_origin(folds: Sequence[Fold]) -> str:

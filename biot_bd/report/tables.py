@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from biot_bd.evaluation.studies.compare_regimes import StudyResult
+from biot_bd.report.classes_page import class_table, classes_of
 from biot_bd.report.drawing.curves import curves_of
 from biot_bd.report.events_page import operating_curves
 from biot_bd.report.run_folder import Run
@@ -69,6 +70,7 @@ def run_tables(run: Run, assessed: Mapping[str, Any] | None) -> dict[str, pd.Dat
         "folds": _folds(run),
         "training": [{"fold": fold.number, **_plain(row)} for fold in run.folds for row in fold.history],
         "curves": list(_curve_points(run)),
+        "classes": class_table(run),
         **_calibration(assessed),
         **_events(run, assessed),
     }
@@ -216,7 +218,7 @@ def _folds(run: Run) -> Rows:
 def _curve_points(run: Run) -> Iterator[dict[str, Any]]:
     """Precision and recall, and sensitivity and false positive rate, at every threshold."""
     test = run.test
-    if test["y_true"].nunique() < 2:
+    if test["y_true"].nunique() < 2 or classes_of(run):
         return
     groups: list[tuple[str, pd.DataFrame]] = [
         ("pooled", test),
@@ -229,7 +231,7 @@ def _curve_points(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _calibration(assessed: Mapping[str, Any] | None) -> dict[str, Rows]:
-    if assessed is None:
+    if assessed is None or assessed["calibration"] is None:  # of more than two classes there is none
         return {}
     found = assessed["calibration"]
     kinds = {"as_given": found} | {method: entry["after"] for method, entry in found["recalibrated"].items()}

@@ -13,6 +13,7 @@ from biot_bd.evaluation.run_facts import FORMER_INTERVALS, INTERVALS, write_fact
 from biot_bd.exceptions import RunFolderError, StoreError
 from biot_bd.json_values import naming
 from biot_bd.report import examples
+from biot_bd.report.classes_page import classes_of
 from biot_bd.report.events_page import events_page
 from biot_bd.report.explain.model import Model, load_model, model_input, model_input_uv, signal_of
 from biot_bd.report.explain.pictures import Album, layers_picture, traces_picture
@@ -79,7 +80,9 @@ def _write(run: Run, windows: Windows | None) -> Path:
     model, no_model = _first_model(run)
     assessed = intervals_of(run)
     page = page_of(run, model.monitor if model else None, assessed)
-    title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
+    several = classes_of(run)
+    what = f"Windows of {len(several)} classes" if several else "Seizure detection by window"
+    title = run.run.get("title") or f"{what}: {page['data_name']}"
     seen = (
         "partly on subjects that its checkpoint saw, or may have"
         if page["contaminated"]
@@ -88,14 +91,15 @@ def _write(run: Run, windows: Windows | None) -> Path:
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
     page |= {"title": title, "lead": lead, "model_size": model.size if model else None}
-    page |= {"events": events_page(run, assessed), "calibration": calibration_page(assessed)}
-    page |= _looked_into(run, windows, no_model)
+    if not several:
+        page |= {"events": events_page(run, assessed), "calibration": calibration_page(assessed)}
+        page |= _looked_into(run, windows, no_model)
     if assessed is not None:
         write_facts(run.folder / INTERVALS, assessed)
         (run.folder / FORMER_INTERVALS).unlink(missing_ok=True)
     page["viewer_css"], page["viewer_js"] = map(Markup, viewer_assets())
     page["csv"] = write_tables(run.folder, run_tables(run, assessed))
-    return write_text(run.folder / REPORT, render("report.html.j2", page))
+    return write_text(run.folder / REPORT, render("classes.html.j2" if several else "report.html.j2", page))
 
 
 def _first_model(run: Run) -> tuple[Model | None, str | None]:

@@ -233,7 +233,7 @@ class Source:
                         f"cannot join windows of {first.folder} and {other.folder}: {what} is {getattr(first, what)!r} and {getattr(other, what)!r}"
                     )
         self.tables, self.mixed = tables, mixed
-        ch_names = tuple(dict.fromkeys(name for table in tables for name in table.ch_names))
+        ch_names = self._ch_names = tuple(dict.fromkeys(name for table in tables for name in table.ch_names))
         self._rows_of = [_rows_of(table, ch_names) for table in tables]
         self.key = tuple((os.fspath(t.folder), t.fingerprint) for t in tables)
         self.info = SignalInfo(ch_names, first.sfreq, first.n_times, "uV")
@@ -285,7 +285,7 @@ class Source:
         for table, rows in zip(self.tables, self._rows_of, strict=True):
             spread = table.percentiles
             if rows is not None:
-                there = np.isin(self.info.ch_names, table.ch_names)
+                there = np.isin(self._ch_names, table.ch_names)
                 spread = np.where(there, table.percentiles[:, rows], np.float32(np.nan))
             found.append(spread)
         return found

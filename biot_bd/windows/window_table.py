@@ -258,7 +258,7 @@ def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings:
             "start_sample": stored_start + stretch.stored_start,
             "n_samples": stored_length,
             "kind": rows["kind"].astype(str),
-            **{name: rows[name].to_numpy(np.float64) for name in rows if name.startswith(TARGET)},
+            **{name: rows[name].to_numpy(np.float64) for name in map(str, rows.columns) if name.startswith(TARGET)},
         }
     )
 

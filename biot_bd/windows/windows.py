@@ -544,8 +544,10 @@ class Windows:
         -------
         list of (Windows, ndarray of int64, ndarray of int64)
             All windows of a table, with the steps of these; which of them are here, by row; and
-            the position of each among these.
+            the position of each among these.  What :meth:`mix` joined stays together.
         """
+        if self._source.mixed:  # a channel that a table lacks is there, absent: they are but one
+            return [(self._of(self._source, None, self._steps), self._rows, np.arange(len(self)))]
         own = np.searchsorted(self._source.offsets, self._rows, side="right") - 1
         found = []
         for number, pair in enumerate(self._source.key):

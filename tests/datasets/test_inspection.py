@@ -72,8 +72,8 @@ def test_excerpts(shared):
 
 
 def test_referential_recordings_without_labels(shared):
-    facts = one(shared / "data/eegmmidb")
-    assert facts.dataset == "recordings-folder"
+    assert one(shared / "data/eegmmidb").dataset == "eegmmidb"
+    facts = one(shared / "data/eegmmidb", "recordings-folder")
     assert [(o.recording, o.outcome, o.subject, o.if_labelled) for o in facts.recordings] == [
         (name, "unlisted", "eegmmidb/eegmmidb", "loaded") for name in ("S001R01", "S001R02", "S001R03")
     ]

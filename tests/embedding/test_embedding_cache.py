@@ -17,7 +17,7 @@ from biot_bd import Embedder, PercentileScaler, Windows, cross_validate, load_da
 from biot_bd.embedding import EmbeddingCache, cache_entries, remove_entry
 from biot_bd.embedding import cache as cache_module
 from biot_bd.exceptions import EmbeddingCacheError
-from biot_bd.signals import FixedScaler
+from biot_bd.signals import FixedScaler, Montage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = {"embed_dim": 8, "num_heads": 2, "num_layers": 1, "hop_length": 100}
@@ -97,6 +97,19 @@ def test_windows_of_two_stores_are_kept_each_with_its_own(windows, tmp_path, cal
     assert np.array_equal(np.concatenate(parts)[::-1], joined)
     assert len(calls) == n
     assert [len(cache_entries(part.folder / "embeddings")) for part in (windows, other)] == [1, 1]
+
+
+def test_corpora_of_other_channels_are_kept_as_one(windows, tmp_path, calls):
+    write_edf(tmp_path / "four" / "d" / "rec1.edf", EDF[:4], seconds=20, sfreq=100)
+    montage = Montage("four", ("Fp1-F7", "F7-T7", "T7-P7", "P7-O1"), "bipolar")
+    recordings = load_dataset("recordings-folder", tmp_path / "four", unlisted="background")
+    few = prepare(recordings, tmp_path / "w", montage=montage, sfreq=100, window_s=5, stride_s=5)
+    mixed = Windows.mix([windows, few]).map(PercentileScaler())
+    embedder = Embedder(module_params=SIZE, device="cpu", cache=tmp_path / "cache")
+    whole = embedder.fit_transform(mixed)
+    n = len(calls)
+    assert np.array_equal(embedder.transform(mixed[::-2]), whole[::-2])
+    assert len(calls) == n == len(mixed)
 
 
 def test_other_steps_weights_or_layers_have_a_place_of_their_own(windows, tmp_path):

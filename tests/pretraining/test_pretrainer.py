@@ -47,7 +47,7 @@ def test_parameters_are_the_same_before_and_after_fit_and_in_a_clone(windows):
         ({"objective__mask_ration": 0.1}, ValueError, "takes objective__mask_ratio; did you mean 'mask_ratio'"),
         ({"precision": "int8"}, ValueError, "precision must be one of auto, fp32"),
         ({"lr": -1.0}, ValueError, "lr must be a number of at least 0"),
-        ({"sampler": "class-balanced"}, ValueError, "sampler must be None or 'page-shuffle'"),
+        ({"sampler": "class-balanced"}, ValueError, "sampler must be None, 'page-shuffle', 'corpora' or weights"),
         ({"train_split": 0.3}, ValueError, "a share of the windows would mix subjects"),
         ({"optimizer": "Adamm"}, ValueError, "did you mean 'Adam"),
         ({"callbacks": [3]}, ValueError, "callbacks: found 3"),

@@ -67,8 +67,9 @@ def sens_fa_auc(folds: Sequence[Fold], form: str = "strict", window_s: float = 1
     -----
     ``"strict"``: every distinct probability of a fold is a threshold; runs of windows are events,
     scored as SzCORE prescribes (merged within 90 s, split at 300 s, 30 s before to 60 s after a
-    seizure tolerated, any overlap).  The sensitivity at a rate of false alarms is the best of all
-    thresholds that keep the rate, 0 where only silence does.  The curve is the median over the
+    seizure tolerated, any overlap).  The sensitivity at a rate of false alarms is the best of the
+    thresholds that keep the rate, 0 where only silence does; thresholds below the one with most
+    false alarms do not count, as alarms grow together there.  The curve is the median over the
     folds that have a seizure, its area exact and divided by the full width, three decades.
 
     ``"neuroatlas-0.1.1"``: thresholds ``linspace(0, 1, 200)``; runs that overlap are hits, others
@@ -96,8 +97,12 @@ def sens_fa_score(folds: Sequence[Fold], form: str = "strict", window_s: float =
 
     Parameters
     ----------
-    folds, form, window_s
+    folds : sequence of (y_true, proba, recording)
         As in :func:`sens_fa_auc`.
+    form : {"strict", "neuroatlas-0.1.1"}, default="strict"
+        As in :func:`sens_fa_auc`.
+    window_s : float, default=10
+        Length of a window in seconds.
 
     Returns
     -------
@@ -167,17 +172,11 @@ def _runs(mask: NDArray[np.bool_], rows: Sequence[slice]) -> NDArray[np.int64]:
 
 def _strict_sweep(fold: _Checked, window_s: float) -> Sweep:
     y, proba, rows = fold
-    return sweep_thresholds(
-        [
-            Cells(
-                f"from window {a.start} on",
-                proba[a],
-                window_s,
-                _runs(y[a] == 1, [slice(0, a.stop - a.start)]) * window_s,
-            )
-            for a in rows
-        ]
-    )
+    cells = []
+    for own in rows:
+        seizures = _runs(y[own] == 1, [slice(0, own.stop - own.start)]) * window_s
+        cells.append(Cells(f"from window {own.start} on", proba[own], window_s, seizures.tolist()))
+    return sweep_thresholds(cells)
 
 
 def step_area(sweeps: Sequence[Sweep], fa_range_per_h: tuple[float, float] = FA_RANGE_PER_H) -> float:

@@ -1,3 +1,4 @@
+from .adalora import AdaLoRA as AdaLoRA
 from .base import FinetuneOption as FinetuneOption
 from .base import Rate as Rate
 from .base import Strategy as Strategy

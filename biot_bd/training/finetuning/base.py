@@ -113,6 +113,12 @@ class Strategy(FinetuneOption):
         """Return whether a parameter of a part that is not frozen is trained."""
         return True
 
+    def after_gradient(self, module: nn.Module) -> None:
+        """Add to the gradients of a step, before the optimizer takes it."""
+
+    def after_step(self, module: nn.Module, step: int, n_steps: int) -> None:
+        """Change weights after step 1, 2, ... ``n_steps``, while gradients are still there."""
+
     def decays(self, name: str) -> bool:
         """Return whether weight decay may reach a parameter, where the optimizer has any."""
         return True

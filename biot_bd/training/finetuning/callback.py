@@ -230,13 +230,24 @@ class FineTuning(Callback):
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Set the rates of the step, where they change while training."""
-        if training and (self.strategy.changes or self.option(Schedule) is not None):
-            self.batch_ += 1
+        if not training:
+            return
+        self.batch_ += 1
+        if self.strategy.changes or self.option(Schedule) is not None:
             self.set_rates(net, self.epoch(net), min(1.0, self.batch_ / self.n_batches_))
 
+    def on_grad_computed(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Let the strategy add to the gradients."""
+        if training and self.options_:
+            self.strategy.after_gradient(uncompiled(net.module_))
+
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Count the step in the average."""
-        if training and self.averager_ is not None:
+        """Let the strategy change weights, and count the step in the average."""
+        if not training or not self.options_:
+            return
+        step = (self.epoch(net) - 1) * self.n_batches_ + self.batch_
+        self.strategy.after_step(uncompiled(net.module_), step, net.max_epochs * self.n_batches_)
+        if self.averager_ is not None:
             self.averager_.update(uncompiled(net.module_))
 
     def before_pass(self, net: Any, n_batches: int) -> None:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from biot_bd.training.finetuning.adalora import AdaLoRA
 from biot_bd.training.finetuning.base import FinetuneOption, Strategy
 from biot_bd.training.finetuning.dora import DoRA
 from biot_bd.training.finetuning.ema import EMA
@@ -159,6 +160,7 @@ OPTIONS: dict[str, type[FinetuneOption]] = {
     "gradual": Gradual,
     "two-stage": TwoStage,
     "lora": LoRA,
+    "adalora": AdaLoRA,
     "dora": DoRA,
     "ia3": IA3,
     "layer-decay": LayerDecay,

@@ -50,7 +50,7 @@ def by_scorer(folds, window_s=10.0):
     for y, p, names in folds:
         if not y.any():
             continue
-        points = [(0.0, 0.0)]
+        points = []
         for threshold in np.unique(p):
             tp = fp = n = 0
             for name in np.unique(names):
@@ -62,7 +62,9 @@ def by_scorer(folds, window_s=10.0):
                 found = score_events(joined(truth), joined(events), rows.sum() * window_s)
                 tp, fp, n = tp + found["tp"], fp + found["fp"], n + found["n_reference"]
             points.append((fp / (len(y) * window_s / 3600), tp / n))
-        rates, sensitivity = map(np.array, zip(*points, strict=True))
+        most = max(rate for rate, _ in points)
+        lowest = next(i for i, (rate, _) in enumerate(points) if rate == most)  # thresholds ascend
+        rates, sensitivity = map(np.array, zip((0.0, 0.0), *points[lowest:], strict=True))
         curves.append([sensitivity[rates <= rate * (1 + 1e-12)].max() for rate in grid])
     return np.trapezoid(np.median(curves, axis=0), np.log10(grid)) / 3
 
@@ -105,6 +107,38 @@ def test_alarms_on_a_twentieth_of_the_quiet_windows_raise_the_published_form_and
     before, after = ([(y, values, names)] for values in (p, worse))
     assert sens_fa_auc(after, form=PUBLISHED) > sens_fa_auc(before, form=PUBLISHED) + 0.1
     assert sens_fa_auc(after) < sens_fa_auc(before) - 0.3
+
+
+def test_the_table_of_the_page_holds_these_numbers():
+    y, p, names = fold(np.random.default_rng(0), 8, 2, 2.0)
+    alarms, quiet = p.copy(), np.flatnonzero(y == 0)
+    alarms[np.random.default_rng(0).choice(quiet, len(quiet) // 20, replace=False)] = 1.0
+    rows = {
+        "`p`": p,
+        "`p**4`": p**4,
+        "`p**12`": p**12,
+        "`1 - (1 - p)**12`": 1 - (1 - p) ** 12,
+        "`rank(p)`": np.argsort(np.argsort(p)) / len(p),
+        "`p`, always in alarm on 5 % of the quiet windows": alarms,
+        "a perfect detector of 0 and 1": y.astype(float),
+    }
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    for name, values in rows.items():
+        strict, published = (sens_fa_auc([(y, values, names)], form=form) for form in ("strict", PUBLISHED))
+        last = "undefined" if np.isnan(published) else f"{published:.3f}"
+        assert f"| {name} | {strict:.3f} | {last} |" in page
+
+
+def test_chance_and_one_value_for_all_windows_get_what_the_page_says():
+    y, _, names = fold(np.random.default_rng(0), 8, 2, 2.0)
+    assert sens_fa_auc([(y, np.full(len(y), 0.3), names)]) == pytest.approx(0.32, abs=0.005)
+    drawn = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y, _, names = fold(rng, 8, 2, 0.0)
+        drawn.append(sens_fa_auc([(y, rng.random(len(y)), names)]))
+    assert np.mean(drawn) == pytest.approx(0.30, abs=0.01)
+    assert np.std(drawn) == pytest.approx(0.05, abs=0.01)
 
 
 def test_the_strict_form_is_one_for_a_perfect_detector_and_zero_for_a_silent_one():

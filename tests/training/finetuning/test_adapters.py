@@ -1,6 +1,8 @@
-"""DoRA, IA3: what trains, what merging makes of it by hand, and what is saved."""
+"""DoRA, AdaLoRA, IA3: what trains, what merging makes of it by hand, and what is saved."""
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from training_data import small
 from biot_bd import registry
 from biot_bd.models.biot import BIOT
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
-from biot_bd.training.finetuning import IA3, DoRA
+from biot_bd.training.finetuning import IA3, AdaLoRA, DoRA
 
-pytest.importorskip("peft")
+AdaLoraModel = pytest.importorskip("peft").AdaLoraModel
 SETTINGS = {"max_epochs": 2, "patience": None, "module__num_layers": 2, "lr": 0.02}
-RULES = {"dora": DoRA(r=3, alpha=6.0), "ia3": IA3()}
+RANKS = AdaLoRA(init_r=4, target_r=2, alpha=6.0, every=1)
+RULES = {"dora": DoRA(r=3, alpha=6.0), "adalora": RANKS, "ia3": IA3()}
 
 
 def model(name):
@@ -25,8 +28,8 @@ def model(name):
     return registry.models[name](**sizes, **({"sfreq": 200} if name != "biot" else {})).eval()
 
 
-# One layer's adapters at embed_dim=256: queries and values with A, B and magnitudes; factors of k, v and w2.
-COUNTS = {"dora": 4 * 2 * (2 * 8 * 256 + 256), "ia3": 4 * (256 + 256 + 1024)}
+# Four layers at embed_dim=256: queries and values with A, B and magnitudes, or singular values; factors of k, v, w2.
+COUNTS = {"dora": 4 * 2 * (2 * 8 * 256 + 256), "adalora": 4 * 2 * 12 * (256 + 1 + 256), "ia3": 4 * (256 + 256 + 1024)}
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -45,7 +48,7 @@ def test_only_the_head_and_the_adapter_train_and_nothing_else_decays(data, name)
     net.set_params(callbacks=[Count()], optimizer__weight_decay=0.01).fit(x, y, groups=groups)
     head = 256 * 2 + 2
     assert counted["trainable"] == counted["in groups"] == COUNTS[name] + head
-    assert counted["undecayed"] == {"dora": 4 * 2 * 256, "ia3": COUNTS["ia3"]}[name]
+    assert counted["undecayed"] == {"dora": 4 * 2 * 256, "adalora": 0, "ia3": COUNTS["ia3"]}[name]
     assert set(net.module_.state_dict()) == set(BIOT(n_chans=16, n_times=2000, n_outputs=2).state_dict())
 
 
@@ -121,9 +124,13 @@ def test_a_fit_moves_the_adapted_maps_alone_and_is_saved_as_a_plain_model(data, 
     spy.on_train_end = lambda net, **kwargs: logits.append(net.predict_proba(x))
     net.set_params(callbacks=[spy]).fit(x, y, groups=groups)
     np.testing.assert_allclose(net.predict_proba(x), logits[0], atol=1e-5)
-    plain = {n.replace(".base_layer.", "."): v for n, v in spy.start_.items() if not RULES[name].adds(n)}
-    moved = {"dora": (".to_q.", ".to_v."), "ia3": (".to_k.", ".to_v.", ".w2.weight")}[name]
-    assert changed(plain, snapshot(net)) == {
+    after = snapshot(net)
+    start = {n.replace(".base_layer.", "."): v for n, v in spy.start_.items()}
+    plain = {n: start[n] for n in after}
+    moved = {"dora": (".to_q.", ".to_v."), "adalora": (".to_q.", ".to_v."), "ia3": (".to_k.", ".to_v.", ".w2.weight")}[
+        name
+    ]
+    assert changed(plain, after) == {
         n for n in plain if n.startswith("final_layer") or any(part in n for part in moved)
     }
     assert all(p.requires_grad for p in net.module_.parameters())
@@ -132,6 +139,69 @@ def test_a_fit_moves_the_adapted_maps_alone_and_is_saved_as_a_plain_model(data, 
     np.testing.assert_array_equal(loaded.predict_proba(x), net.predict_proba(x))
     assert type(loaded.finetune) is type(RULES[name])
     assert loaded.finetune.get_params() == RULES[name].get_params()
+
+
+def test_adalora_takes_the_steps_of_peft():
+    """The same gradients through peft's own model, its loss with the penalty written out."""
+    x, wanted, n_steps = torch.randn(8, 4, 400), torch.arange(8) % 2, 12
+    ours, rule = (
+        model("biot"),
+        AdaLoRA(init_r=4, target_r=2, alpha=6.0, every=2, orthogonal=0.3, warm_up=0.2, final=0.3),
+    )
+    theirs = copy.deepcopy(ours)
+    torch.manual_seed(1)
+    rule.prepare(ours)
+    torch.manual_seed(1)
+    found = rule.find(theirs, rule.targets)
+    tuner = AdaLoraModel(theirs, rule.config(theirs, found, n_steps), "default")
+    optimizers = []
+    for module in (ours, theirs):
+        trained = [p for n, p in module.named_parameters() if ".lora_" in n]
+        optimizers.append(torch.optim.SGD(trained, lr=0.5))
+    for step in range(1, n_steps + 1):
+        loss = torch.nn.functional.cross_entropy(ours(x), wanted)
+        optimizers[0].zero_grad()
+        loss.backward()
+        rule.after_gradient(ours)
+        optimizers[0].step()
+        rule.after_step(ours, step, n_steps)
+        loss = torch.nn.functional.cross_entropy(theirs(x), wanted)
+        factors = [p if "lora_A" in n else p.T for n, p in theirs.named_parameters() if "lora_A" in n or "lora_B" in n]
+        loss = loss + 0.3 * sum(torch.norm(p @ p.T - torch.eye(len(p))) for p in factors) / len(factors)
+        optimizers[1].zero_grad()
+        loss.backward()
+        optimizers[1].step()
+        tuner.update_and_allocate(step)
+        for (name, mine), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6, msg=f"step {step}: {name}")
+    kept = torch.cat([p.flatten() for n, p in ours.named_parameters() if "lora_E" in n])
+    assert (len(kept), int((kept != 0).sum())) == (16, 8)
+
+
+def test_adalora_ends_with_the_ranks_that_were_asked_for(data):
+    x, y, groups = data
+    net, left = small(finetune=RANKS, **{**SETTINGS, "max_epochs": 4}), []
+
+    class Count(Callback):
+        def on_train_end(self, net, **kwargs):
+            left.extend(int((p != 0).sum()) for n, p in net.module_.named_parameters() if "lora_E" in n)
+
+    net.set_params(callbacks=[Count()]).fit(x, y, groups=groups)
+    assert len(left) == 4
+    assert sum(left) == 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (AdaLoRA(init_r=2, target_r=3), "target_r=3 is above init_r=2"),
+        (AdaLoRA(warm_up=0.5, final=0.5), "leave no step to take ranks in"),
+        (AdaLoRA(every=0), "every must be a whole number of 1 or more"),
+    ],
+)
+def test_ranks_that_cannot_be_are_named_before_anything_is_read(rule, message):
+    with pytest.raises(ValueError, match=message):
+        small(finetune=rule).fit(None, None)
 
 
 def test_maps_that_are_not_there_are_named(data):

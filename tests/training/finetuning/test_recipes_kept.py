@@ -20,7 +20,7 @@ from biot_bd.exceptions import MissingExtraError
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.saving import save_checkpoint
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
-from biot_bd.training.finetuning import EMA, Cosine, Gradual, LayerDecay, LinearProbe, LoRA, Mixup, TwoStage
+from biot_bd.training.finetuning import EMA, AdaLoRA, Cosine, Gradual, LayerDecay, LinearProbe, LoRA, Mixup, TwoStage
 
 SETTINGS = {"max_epochs": 6, "patience": 4, "module__num_layers": 2, "lr": 0.02}
 RECIPES = {
@@ -29,11 +29,12 @@ RECIPES = {
     "full-ema": ["full", EMA(0.9), Mixup(0.3), Cosine(1)],
     "gradual-all": ["gradual", "ema", "mixup", "cosine", "layer-decay", "no-decay"],
     "lora": ["lora", "ema", "warm-up"],
+    "adalora": [AdaLoRA(init_r=4, target_r=2, every=2), "ema"],
 }
 
 
 def recipe(name):
-    if name == "lora":
+    if "lora" in name:
         pytest.importorskip("peft")
     return RECIPES[name]
 
