@@ -195,9 +195,10 @@ def fit_all(
         if watches:
             estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
         seen = np.sort(np.concatenate([rows["train"], rows["valid"]])) if watches else rows["train"]
-        whole = data.X, data.y, data.subjects, data.targets
+        whole: tuple[Any, ...] = data.X, data.y, data.subjects, data.targets
         every = len(seen) == len(data.y)
-        fit(estimator, *(part if every or part is None else part[seen] for part in whole))
+        X, y, subjects, targets = (part if every or part is None else part[seen] for part in whole)
+        fit(estimator, X, y, subjects, targets)
         proba = class_probabilities(estimator, data.X[rows["valid"]], "validation", n_classes)
         chosen, detectors = NO_THRESHOLD, None
         if n_classes == 2:

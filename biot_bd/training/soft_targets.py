@@ -28,7 +28,7 @@ def are_soft(y: Any) -> bool:
     >>> are_soft([[0.5, 0.5]]), are_soft([0, 1]), are_soft([[0], [1]])
     (True, False, False)
     """
-    shape = np.shape(y) if y is not None else ()
+    shape: tuple[int, ...] = () if y is None else np.shape(y)
     return len(shape) == 2 and shape[1] > 1
 
 

@@ -148,7 +148,7 @@ def test_folders_are_recognised(root):
     [
         ({"seizure_vote": -1}, "votes that are no whole numbers"),
         ({"lpd_vote": 1.5}, "votes that are no whole numbers"),
-        ({"gpd_vote": np.nan}, "gpd_vote nan"),
+        ({"gpd_vote": np.nan}, "no number as gpd_vote"),
         ({"eeg_label_offset_seconds": 31.0}, "outside of the 60 s"),
         ({"eeg_label_offset_seconds": -2.0}, "outside of the 60 s"),
         (dict.fromkeys(VOTES, 0), None),

@@ -15,6 +15,7 @@ LABELLED_S = 10.0
 SHOWN_S = 50.0
 """... of the 50 s that they saw."""
 PARTS = {"train": ("train.csv", "train_eegs"), "test": ("test.csv", "test_eegs")}
+NUMBERS = ("eeg_label_offset_seconds", *VOTES)
 _LABELS = ("eeg_id", "eeg_label_offset_seconds", "label_id", "patient_id", "expert_consensus", *VOTES)
 
 
@@ -37,8 +38,8 @@ def read_table(root: Path, part: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``eeg_id`` and ``patient_id``, of ``"train"`` also offsets, ``label_id`` and votes;
-        others as they are.
+        Columns ``eeg_id`` and ``patient_id``, of ``"train"`` also ``label_id``, offsets and votes,
+        NaN where these are no numbers; others as they are.
 
     Raises
     ------
@@ -65,6 +66,9 @@ def read_table(root: Path, part: str) -> pd.DataFrame:
             row = int(np.argmax(faulty))
             raise ValueError(f"{path}, row {row}: {name} is {table[name].iloc[row]}, expected a whole number")
         table[name] = numbers.astype(np.int64)
+    if part == "train":
+        for name in NUMBERS:
+            table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
     _check_ids(path, table, part)
     return table
 

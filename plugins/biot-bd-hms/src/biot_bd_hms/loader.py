@@ -13,7 +13,7 @@ from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.datasets import make_dataset, recognised_by
 from biot_bd.exceptions import EmptyDatasetError, RecordingError
-from biot_bd_hms.layout import CLASSES, LABELLED_S, PARTS, SHOWN_S, VOTES, looks_like_hms, read_table
+from biot_bd_hms.layout import CLASSES, LABELLED_S, NUMBERS, PARTS, SHOWN_S, looks_like_hms, read_table
 from biot_bd_hms.raw_parquet import ECG, EEG, RawParquet
 from biot_bd_hms.votes import votes_text
 
@@ -114,8 +114,12 @@ def _open(path: Path, labels: pd.DataFrame, part: str) -> tuple[RawParquet, list
 
 def _annotate(raw: RawParquet, path: Path, labels: pd.DataFrame) -> list[str]:
     """Set the votes as annotations over the seconds that were judged; return notes."""
-    offsets_s = _numbers(labels, "eeg_label_offset_seconds", path)
-    votes = np.stack([_numbers(labels, name, path) for name in VOTES], axis=1)
+    numbers = labels[list(NUMBERS)].to_numpy(np.float64)
+    if not np.isfinite(numbers).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
+        label_id = labels["label_id"].iloc[row]
+        raise RecordingError("bad-annotation", f"{path}: label_id {label_id} has no number as {NUMBERS[column]}")
+    offsets_s, votes = numbers[:, 0], numbers[:, 1:]
     onsets_s = offsets_s + (SHOWN_S - LABELLED_S) / 2
     duration_s = raw.n_times / raw.info["sfreq"]
     faults = {
@@ -143,11 +147,3 @@ def _disagreements(labels: pd.DataFrame, votes: np.ndarray) -> list[str]:
     best = votes == votes.max(axis=1, keepdims=True)
     n = sum(k < 0 or not row[k] for k, row in zip(said, best, strict=True))
     return [f"expert_consensus is not the class with most votes in {n} row(s); votes count"] if n else []
-
-
-def _numbers(labels: pd.DataFrame, name: str, path: Path) -> np.ndarray:
-    found = pd.to_numeric(labels[name], errors="coerce").to_numpy(np.float64)
-    if not np.isfinite(found).all():
-        row = labels.iloc[int(np.argmin(np.isfinite(found)))]
-        raise RecordingError("bad-annotation", f"{path}: label_id {row['label_id']} has {name} {row[name]}")
-    return found
