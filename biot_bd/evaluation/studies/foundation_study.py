@@ -26,7 +26,6 @@ from biot_bd.evaluation.studies.study_cells import (
     FINISHED,
     REFUSED,
     Record,
-    forget_cell,
     is_finished,
     open_stores,
     read_record,
@@ -413,7 +412,7 @@ def check_plan(plan: StudyPlan, folder: Path) -> None:
     Raises
     ------
     RunFolderError
-        Another kind of study, or cells that were computed with other settings.
+        Another kind of study, or finished cells of other settings.
     """
     stored = stored_facts(folder, STUDY)
     if stored is not None and stored.get("kind") != KIND:
@@ -424,9 +423,7 @@ def check_plan(plan: StudyPlan, folder: Path) -> None:
         if record is None:
             continue
         changed = differences(record["settings"], to_jsonable(settings_of(plan, cell)))
-        if changed and record["state"] != FINISHED:
-            forget_cell(folder, cell)  # nothing that anybody would miss
-        else:
+        if record["state"] == FINISHED:  # what failed or was refused is computed anew
             lines += [f"{cell.row.name}: {line}" for line in changed]
     refuse_other_study(folder, list(dict.fromkeys(lines)))
 

@@ -241,6 +241,19 @@ def test_other_settings_are_another_study_and_a_larger_plan_is_the_same(store, t
     assert row["average_precision"] == pytest.approx(np.mean(means))
 
 
+@pytest.mark.slow
+def test_a_cell_that_failed_may_be_cured_by_other_settings(store, plugin, tmp_path):
+    def run(broken):
+        model = {"name": "cured", "module": "loudness", "params": {"broken": broken}, "strategies": ["scratch"]}
+        return row_of(
+            run_study(plan_of(store, models=[model], baselines=[]), tmp_path / "study"), "demo", "cured/scratch"
+        )
+
+    assert [run(True)["state"], run(False)["state"]] == ["failed", "finished"]
+    with pytest.raises(RunFolderError, match="broken: was False, now is True"):
+        run(True)
+
+
 def test_weights_that_saw_a_subject_are_refused_before_they_are_asked_for(tmp_path):
     """The checkpoint is named, not here, and its record says that it saw all of CHB-MIT."""
     windows = prepare(recordings(cases=[2, 3, 4, 5]), tmp_path / "windows", stride_s=10)
