@@ -100,6 +100,17 @@ def test_cross_validation_takes_an_ensemble_and_members_split_by_subject(windows
     assert len(result.metrics["subjects"]) == 4
 
 
+def test_members_are_fitted_on_shares_of_classes_where_their_loss_takes_them(windows):
+    x, y = np.asarray(windows)[:24], np.asarray(windows.y)[:24]
+    shares = np.column_stack([1 - 0.8 * y, 0.8 * y])
+    soft = net(criterion="kl-divergence", classes=None)
+    ensemble = SeedEnsemble(soft, seeds=(0, 1)).fit(x, shares, groups=np.repeat(["s/1", "s/2"], 12))
+    assert ensemble.takes_soft_targets
+    assert not SeedEnsemble(net()).takes_soft_targets
+    alone = clone(soft).set_params(random_state=1).fit(x, shares, groups=np.repeat(["s/1", "s/2"], 12))
+    np.testing.assert_allclose(ensemble.members_[1].predict_proba(x), alone.predict_proba(x), atol=1e-6)
+
+
 def test_members_in_processes_are_those_of_one_process(table):
     X, y, _ = table
     one, two = (SeedEnsemble(mlp(), seeds=(0, 1), n_jobs=n).fit(X, y).predict_proba(X) for n in (None, 2))

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from biot_bd import cross_validate, load_dataset, prepare
+from biot_bd import cross_validate, load_dataset, prepare, registry
 from biot_bd.cli import main
 from biot_bd.evaluation import choose_threshold, rescore, write_rescored
 from biot_bd.evaluation.further_scores import sens_fa_of
@@ -22,6 +22,7 @@ from biot_bd.evaluation.rescoring import runs_below
 from biot_bd.evaluation.stored_predictions import open_stored
 from biot_bd.events import EventDetector, ScoredRecording, score_chance, score_events, score_nedc_subjects
 from biot_bd.exceptions import RunFolderError, UnknownNameError
+from biot_bd.hookspecs import hookimpl
 from biot_bd.runs import to_jsonable
 
 KEPT = ("scoring", "folds", "subjects", "macro", "pooled", "prevalence", "events")
@@ -38,7 +39,7 @@ def pipeline():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rescored")
-    recordings = load_dataset("demo", folder / "edf", n_subjects=4, recordings=1, minutes=4)
+    recordings = load_dataset("demo", folder / "edf", n_subjects=4, recordings=1, minutes=3)
     windows = prepare(recordings, folder / "windows", stride_s=5.0)
     cross_validate(pipeline(), windows, folder=folder / "run", progress=False)
     return folder / "run"
@@ -84,6 +85,42 @@ def test_new_metrics_are_those_of_their_library_at_the_folds_thresholds(run):
     assert found["pooled"]["neg_log_loss"]["value"] == pytest.approx(-log_loss(test["y_true"], test["proba"]))
     assert found["scoring"] == ["f1", "neg_log_loss"]
     assert found["further"] == {}
+
+
+class Median:
+    """A plugin."""
+
+    @hookimpl
+    def register_metrics(self, register):
+        register("median-of-seizures", lambda y, p: float(np.median(p[y == 1])))
+
+
+def test_a_plugins_metric_goes_by_its_name(run):
+    registry.add_plugin(Median(), "median-plugin")
+    try:
+        found = rescore(run, ["median-of-seizures"])
+    finally:
+        registry._manager.unregister(name="median-plugin")
+        registry.metrics._remove_all_of("median-plugin")
+        del registry._plugins["median-plugin"]
+    test = open_stored(run).test
+    assert found["pooled"]["median-of-seizures"]["value"] == test.loc[test["y_true"] == 1, "proba"].median()
+
+
+def test_a_run_of_three_classes_is_scored_again_exactly_and_has_no_events(tmp_path):
+    rng, groups = np.random.default_rng(0), np.repeat([f"s/{i}" for i in range(6)], 18)
+    y = np.tile(np.arange(18) % 3, 6)
+    X = rng.normal(0, 20, (108, 2, 100)) * (1 + y[:, None, None])
+    made = cross_validate(
+        pipeline(), X, y=y, groups=groups, folder=tmp_path / "run", cv="subject-kfold-3", progress=False
+    )
+    found = rescore(tmp_path / "run")
+    for name in KEPT:
+        assert to_jsonable(found[name]) == to_jsonable(made.metrics[name]), name
+    assert found["further"]["sens_fa_auc"]["strict"]["reason"] == "more than two classes"
+    assert found["further"]["nedc-ovlp"] == {"value": None, "reason": "more than two classes"}
+    with pytest.raises(ValueError, match="more than two classes and no threshold"):
+        rescore(tmp_path / "run", threshold=0.5)
 
 
 def test_another_threshold_is_chosen_on_each_folds_validation_predictions(run):

@@ -20,8 +20,14 @@ class DoRA(LoRA):
 
     Parameters
     ----------
-    r, alpha, dropout, targets
-        As in :class:`LoRA`.
+    r : int
+        Rank of the updates.
+    alpha : float
+        Scale of the updates.
+    dropout : float
+        Dropout in front of :math:`A`.
+    targets : sequence of str
+        Ends of the names of the linear maps, as in :class:`LoRA`.
 
     See Also
     --------
