@@ -314,7 +314,7 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
 
     def _faulty(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which windows have embeddings that cannot be used."""
-        finite: NDArray[np.bool_] = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        finite: Any = np.isfinite(x).reshape(len(x), -1).all(axis=1)
         return ~finite
 
 
