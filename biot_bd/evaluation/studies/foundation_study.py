@@ -307,7 +307,7 @@ def _dask_client() -> AbstractContextManager[Any]:
     try:
         from distributed import Client, get_client
     except ImportError as error:
-        raise MissingExtraError("backend='dask' needs dask: pip install 'dask[distributed]'") from error
+        raise MissingExtraError("backend='dask' needs dask: pip install 'biot-bd[scale]'") from error
     try:
         return nullcontext(get_client())
     except ValueError:  # there is none
