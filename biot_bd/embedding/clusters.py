@@ -215,8 +215,13 @@ def _sentence(facts: dict[str, Any]) -> str:
     values = subject["silhouette"], by_class["silhouette"]
     if None in values:
         return f"The embeddings, {'; '.join(told)}."
-    more, less = ("subject", "class") if values[0] >= values[1] else ("class", "subject")
-    return f"The embeddings lie together more by {more} than by {less}: {'; '.join(told)}."
+    # Silhouettes of six subjects and of two classes start from other values by chance.
+    above = subject["silhouette"] - subject["chance"], by_class["silhouette"] - by_class["chance"]
+    more, less = ("subject", "class") if above[0] >= above[1] else ("class", "subject")
+    return (
+        f"Above chance, the embeddings lie together more by {more} ({max(above):+.3f}) than by {less} "
+        f"({min(above):+.3f}): {'; '.join(told)}."
+    )
 
 
 def _told(name: str, facts: dict[str, Any], how: str) -> str:

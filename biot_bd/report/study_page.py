@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from biot_bd.evaluation.studies.compare_regimes import COMPARISON
 from biot_bd.evaluation.studies.foundation_study import CSV, MARKDOWN, FoundationStudy
-from biot_bd.evaluation.studies.study_table import CHANCE, reasons, shown_cells, shown_headings
+from biot_bd.evaluation.studies.study_table import CHANCE, CHECKS, check_cells, reasons, shown_cells, shown_headings
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
 from biot_bd.number_texts import cell_text, score_text
@@ -96,8 +96,7 @@ def _cohort(study: FoundationStudy, name: str, link: str | None) -> dict[str, An
         "name": name,
         "id": "cohort-" + "".join(c if c.isalnum() else "-" for c in name),
         "facts": study.study["cohorts"][name],
-        "headings": shown_headings(against),
-        "rows": [{"name": row["row"], "state": row["state"], "cells": shown_cells(row)} for row in rows],
+        "tables": _tables(rows, against),
         "reasons": reasons(rows),
         "contamination": [
             f"{row['row']}: {row['contamination']}: {row['contamination_reason']}"
@@ -112,6 +111,28 @@ def _cohort(study: FoundationStudy, name: str, link: str | None) -> dict[str, An
         "picture": study_picture(name, scored, _chance(rows)) if scored else None,
         "link": link,
     }
+
+
+def _tables(rows: Sequence[Mapping[str, Any]], against: str | None) -> list[dict[str, Any]]:
+    """Return scores and checks as two tables: side by side the checks would lie out of sight."""
+    checks = [row for row in rows if row["row"] != CHANCE]
+    n_checks = len(CHECKS)
+    return [
+        {
+            "label": "Scores",
+            "caption": "Scores: mean over subjects, with the interval over subjects in brackets.",
+            "headings": shown_headings(against)[:-n_checks],
+            "rows": [{"name": row["row"], "cells": shown_cells(row)[:-n_checks]} for row in rows],
+            "words": False,
+        },
+        {
+            "label": "Cost and checks",
+            "caption": "What each row cost, what its weights saw, and what reached its inputs.",
+            "headings": list(CHECKS),
+            "rows": [{"name": row["row"], "cells": check_cells(row)} for row in checks],
+            "words": True,
+        },
+    ]
 
 
 def _chance(rows: Sequence[Mapping[str, Any]]) -> float | None:

@@ -29,7 +29,9 @@ def test_windows_that_lie_by_subject_are_said_to():
     assert abs(facts["k_means"]["class"]["class"]["ari"]) < 0.1
     assert facts["hdbscan"]["n_clusters"] == 3
     assert facts["hdbscan"]["subject"]["ari"] > 0.9
-    assert facts["sentence"].startswith("The embeddings lie together more by subject than by class")
+    above = [facts[key]["silhouette"] - facts[key]["chance"] for key in ("subject", "class")]
+    said = f"more by subject ({above[0]:+.3f}) than by class ({above[1]:+.3f})"
+    assert facts["sentence"].startswith(f"Above chance, the embeddings lie together {said}")
 
 
 def test_windows_that_lie_by_class_are_said_to():
@@ -37,7 +39,20 @@ def test_windows_that_lie_by_class_are_said_to():
     assert facts["class"]["p"] == 1 / 20
     assert facts["k_means"]["class"]["class"]["ari"] == 1
     assert facts["neighbours"]["of_other_subjects"]["seizure"] == {"share": 1.0, "chance": pytest.approx(1 / 6)}
-    assert "more by class than by subject" in facts["sentence"]
+    assert "lie together more by class (" in facts["sentence"]
+
+
+def test_silhouettes_of_other_numbers_of_groups_are_compared_above_their_own_chance():
+    """Of nine subjects shuffled names give less than of two classes, so raw numbers mislead."""
+    rng = np.random.default_rng(0)
+    subjects = np.repeat(list("abcdefghi"), 20)
+    x = 0.75 * rng.normal(size=(9, 8))[np.repeat(np.arange(9), 20)] + rng.normal(size=(180, 8))
+    x += 0.6 * rng.normal(size=8) * (LABELS == "seizure")[:, None]
+    facts = cluster_facts(x, subjects, LABELS, metric="cosine", n_permutations=39)
+    found = {key: (facts[key]["silhouette"], facts[key]["chance"]) for key in ("subject", "class")}
+    assert found["subject"][0] < found["class"][0]
+    assert found["subject"][0] - found["subject"][1] > found["class"][0] - found["class"][1]
+    assert "lie together more by subject (" in facts["sentence"]
 
 
 def test_noise_is_at_the_level_of_chance():

@@ -39,6 +39,7 @@ from biot_bd.evaluation.studies.study_table import (
     COLUMNS,
     as_frame,
     as_markdown,
+    cautions,
     check_cells,
     p_text,
     reasons,
@@ -130,10 +131,11 @@ class FoundationStudy:
     def notes(self) -> list[str]:
         """What a reader of the table must know, the most important first."""
         found = [f"not a result: {text}" for text in self.study.get("not_a_result") or ()]
+        found += cautions(self.rows)
         labels = ", ".join(dict.fromkeys(self.study.get("label_rules") or ()))
         found += [f"label rule: {labels}"] if labels else []
         found += [
-            "scores: mean over subjects [interval over subjects]; models never saw the subjects that test them",
+            "scores: mean over subjects [interval over subjects]; no subject that tests a model trained it in its fold",
             "Sens@FA AUC: strict form, median over folds, mean over seeds",
             "cost: seconds of all folds and seeds; embeddings are counted once, in the row that computed them; memory "
             "is the peak of the process",

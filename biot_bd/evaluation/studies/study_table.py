@@ -40,6 +40,7 @@ COLUMNS = (
 )
 """Columns of ``comparison.csv``, what each means stands in docs/study.md."""
 CHANCE = "chance"
+SIGNIFICANT = 0.05
 
 
 def compare_cohort(plan: StudyPlan, folder: Path, cohort: StudyCohort) -> tuple[StudyResult | None, dict[str, str]]:
@@ -257,6 +258,8 @@ SHOWN = (
     ("sens_fa_auc", "Sens@FA AUC"),
 )
 """Scores that printed tables show, with their headings."""
+CHECKS = ("cost", "weights", "slots")
+"""Headings of :func:`check_cells`."""
 
 
 def shown_cells(row: Mapping[str, Any]) -> list[str]:
@@ -294,7 +297,7 @@ def _weights_text(row: Mapping[str, Any]) -> str:
 def shown_headings(against: str | None) -> list[str]:
     """Return the headings of :func:`shown_cells`."""
     named = [label for _, label in SHOWN]
-    return [*named, f"AUC-PR minus {against or 'reference'}", "p (Holm)", "cost", "weights", "slots"]
+    return [*named, f"AUC-PR minus {against or 'reference'}", "p (Holm)", *CHECKS]
 
 
 def p_text(row: Mapping[str, Any]) -> str:
@@ -317,7 +320,7 @@ def cost_text(row: Mapping[str, Any]) -> str:
         parts.append(f"embeddings of {row['embedding_shared_with']}")
     if row["fit_s"] is not None:
         parts.append(f"{rate_text(row['fit_s'])} s folds")
-    if row["peak_memory_mb"] is not None:
+    if parts and row["peak_memory_mb"] is not None:  # a refused cell computed nothing
         parts.append(f"{row['peak_memory_mb']:,.0f} MB")
     if row["n_probes"] and row["n_converged"] < row["n_probes"]:
         parts.append(f"{row['n_probes'] - row['n_converged']} of {row['n_probes']} probes not converged")
@@ -347,3 +350,56 @@ def reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if row["reason"]:
             found.setdefault((row["state"], row["reason"]), []).append(row["row"])
     return [f"{', '.join(names)}: {state}: {reason}" for (state, reason), names in found.items()]
+
+
+def cautions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what numbers of a table cannot tell, as found in the table itself.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Of :func:`table_rows`, of any cohorts.
+
+    Returns
+    -------
+    list of str
+        Cohorts in which an alarm without an end has no false alarm, cohorts with too few subjects
+        for any significant difference, and rows whose weights may have seen test subjects.
+    """
+    found = []
+    for cohort in dict.fromkeys(row["cohort"] for row in rows):
+        own = [row for row in rows if row["cohort"] == cohort]
+        found += [*_endless_alarm(cohort, own), *_few_subjects(cohort, own)]
+    seen = [f"{row['row']} on {row['cohort']} ({row['contamination']})" for row in rows if _may_have_seen(row)]
+    return [*found, *([f"weights that saw test subjects, or may have: {', '.join(seen)}"] if seen else [])]
+
+
+def _endless_alarm(cohort: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    constant = next((row for row in rows if row["row"] == "always-on"), None)
+    if constant is None or constant["events_fa_per_24h"] != 0 or not constant["events_sensitivity"]:
+        return []
+    area = constant["sens_fa_auc"]
+    shown = "" if area is None else f", a Sens@FA AUC of {area:.3f}"
+    return [
+        f"{cohort}: event scores and Sens@FA AUC tell no rows apart: recordings are so short that always-on has no "
+        f"false alarm (event F1 {constant['events_f1']:.3f}{shown})"
+    ]
+
+
+def _few_subjects(cohort: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    tested = [row for row in rows if row["p"] is not None and row["n_subjects"]]
+    if not tested:
+        return []
+    n_subjects = max(row["n_subjects"] for row in tested)
+    smallest = 2.0 ** (1 - n_subjects)  # all subjects differ in one direction
+    adjusted = min(1.0, smallest * len(tested))
+    if adjusted <= SIGNIFICANT:
+        return []
+    return [
+        f"{cohort}: {n_subjects} subjects allow no p below {smallest:.3g} ({adjusted:.3g} adjusted for {len(tested)} "
+        f"rows), whatever the difference"
+    ]
+
+
+def _may_have_seen(row: Mapping[str, Any]) -> bool:
+    return row["state"] == FINISHED and row["contamination"] in ("contaminated", "unknown")
