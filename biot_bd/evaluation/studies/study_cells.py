@@ -169,6 +169,7 @@ def run_cell(plan: StudyPlan, folder: Path, cell: StudyCell, stores: Sequence[Wi
     details: Cells = {}
     with measured() as cost:
         try:
+            _forget_other_settings(folder, cell, record["settings"])
             _compute(plan, folder, cell, stores, record)
             record["state"] = FINISHED
         except (ContractError, ContaminationError) as error:
@@ -323,7 +324,9 @@ def slot_text(facts: Mapping[str, Any] | None) -> str:
     )
 
 
-def forget_cell(folder: Path, cell: StudyCell) -> None:
-    """Delete the run and the record of a cell, so that it is computed anew."""
-    shutil.rmtree(folder / cell.place, ignore_errors=True)
-    record_path(folder, cell).unlink(missing_ok=True)
+def _forget_other_settings(folder: Path, cell: StudyCell, settings: Mapping[str, Any]) -> None:
+    """Delete what a cell left that was refused or failed with other settings."""
+    before = read_record(folder, cell)
+    if before is not None and before["state"] != FINISHED and before["settings"] != to_jsonable(settings):
+        shutil.rmtree(folder / cell.place, ignore_errors=True)
+        record_path(folder, cell).unlink(missing_ok=True)
