@@ -314,8 +314,7 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
 
     def _faulty(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which windows have embeddings that cannot be used."""
-        finite: Any = np.isfinite(x).reshape(len(x), -1).all(axis=1)
-        return ~finite
+        return np.asarray(~np.isfinite(x)).reshape(len(x), -1).max(axis=1)
 
 
 def balanced(codes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
