@@ -67,7 +67,7 @@ def rescore(
         out[str(folder)] = found
         path = write_rescored(folder, found)
         if not json:
-            console.print(_table(str(folder), found))
+            console.print(_table(str(folder), found) if found["scoring"] else str(folder), markup=False)
             for line in _lines(found):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             typer.echo(f"scores: {path}")

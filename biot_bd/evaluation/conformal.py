@@ -331,11 +331,14 @@ def _why_all(known: ConformalCalibration) -> str | None:
     without = [k for k, value in enumerate(known.thresholds) if not np.isfinite(value)]
     if not without:
         return None
-    of = f" of class {', '.join(map(str, without))}" if known.by_class else ""
-    return (
-        f"{min(counts[k] for k in without)} validation {known.unit}s{of} promise a level of at most "
-        f"{known.highest_level:.3g}, so that class is in every set"
-    )
+    few = min(counts[k] for k in without)
+    units = f"{few} validation {known.unit}{'' if few == 1 else 's'}"
+    at_most = f"a level of at most {known.highest_level:.3g} can be promised"
+    if not known.by_class:
+        return f"{units}: {at_most}, so every class is in every set"
+    one = len(without) == 1
+    named = f"class{'' if one else 'es'} {' and '.join(map(str, without))}"
+    return f"{units} of {named}: {at_most}, so {'that class is' if one else 'these are'} in every set"
 
 
 def _with_sets(test: pd.DataFrame, inside: NDArray[np.bool_]) -> pd.DataFrame:

@@ -177,7 +177,10 @@ def _asked(
         wanted = [name for name in wanted if name not in unknown]
     n_classes = max(2, len(run_facts.class_columns(stored.predictions, "proba")))
     soft = bool(run_facts.class_columns(stored.predictions, "target"))
-    metrics = as_metrics(wanted, n_classes, soft) if wanted else ()
+    try:
+        metrics = as_metrics(wanted, n_classes, soft) if wanted else ()
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error}; and from stored predictions {', '.join(FURTHER)}") from error
     return [metric.name for metric in metrics], metrics, further, notes
 
 

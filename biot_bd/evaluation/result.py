@@ -192,7 +192,8 @@ class Result:
             )
         if names := self.run["data"].get("classes"):
             lines.append(f"- classes: {', '.join(f'{k} {name}' for k, name in enumerate(names))}")
-        lines.append("- pooled: all test windows at once, each at its own fold's threshold")
+        own = "" if names else ", each at its own fold's threshold"
+        lines.append(f"- pooled: all test windows at once{own}")
         undefined = self.table["undefined"]
         lines += [f"- {subject}: {reason}, so – above" for subject, reason in undefined.items() if reason]
         if self.folder is not None:

@@ -1,5 +1,7 @@
 """Conformal sets: the promise on exchangeable subjects, quantiles by hand, coverage of a run."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -102,7 +104,10 @@ def test_coverage_of_a_run_is_counted_by_hand(result):
 def test_a_run_of_few_validation_subjects_says_what_it_can_promise(result):
     found = conformal_sets(result, level=0.9)
     assert found.coverage["pooled"]["share_all"] == 1.0
-    assert "validation subjects promise a level of at most" in found.coverage["notes"][0]
+    note = found.coverage["notes"][0]
+    assert re.search(r"^\d validation subjects?: a level of at most 0\.\d+ can be promised, so every class is", note)
+    by_class = conformal_sets(result, level=0.9, by_class=True).coverage["notes"][0]
+    assert re.search(r"^\d validation subjects? of classes 0 and 1: .* so these are in every set", by_class)
 
 
 def test_calibration_sees_validation_windows_only(result):
