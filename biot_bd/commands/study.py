@@ -48,7 +48,10 @@ def study(
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed of split and training; may be repeated.")] = None,
     split: Annotated[
-        str | None, typer.Option("--cv", help="subject-loo, subject-kfold-N, stratified-subject-kfold-N (N a number).")
+        str | None,
+        typer.Option(
+            "--cv", help="subject-loo, subject-kfold-N, stratified-subject-kfold-N (N a number), or tusz-official."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs of what is trained.", min=1)] = None,
     param: Annotated[

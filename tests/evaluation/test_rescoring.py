@@ -219,7 +219,7 @@ def test_predictions_of_another_run_are_refused(copy):
 
 
 def test_a_metric_of_no_name_is_refused_and_one_of_the_run_is_noted(run, copy):
-    with pytest.raises(UnknownNameError, match="no_such_metric.*from stored predictions sens_fa_auc, "):
+    with pytest.raises(UnknownNameError, match=r"no_such_metric.*from stored predictions sens_fa_auc, "):
         rescore(run, ["no_such_metric"])
     metrics = json.loads((copy / "metrics.json").read_text())
     metrics["scoring"].append("my_own")

@@ -292,17 +292,23 @@ def _splitter(cv: Any, n_subjects: int, random_state: int) -> Any:
         if not callable(getattr(cv, "split", None)):
             raise SplitError(f"cv is a name ({', '.join(SPLITS)}) or a splitter with split(X, y, groups), not {cv!r}")
         return cv
-    if cv == "subject-loo":
-        return LeaveOneGroupOut()
+    check_split_name(cv)
     match = _KFOLD.match(cv)
     if match is None:
-        now = f"it is now {cv.replace('person', 'subject')!r}; " if "person" in cv else ""
-        raise SplitError(f"no split named {cv!r}; {now}there are {', '.join(SPLITS)} (N a number of folds)")
+        return LeaveOneGroupOut()
     n_folds = int(match.group(2))
     if not 2 <= n_folds <= n_subjects:
         raise SplitError(f"{cv!r} needs 2 to {n_subjects} folds for {n_subjects} subjects")
     kind = StratifiedGroupKFold if match.group(1) else GroupKFold
     return kind(n_splits=n_folds, shuffle=True, random_state=random_state)
+
+
+def check_split_name(cv: str) -> None:
+    """Raise :class:`SplitError` where no split has this name, however many its folds."""
+    if cv == "subject-loo" or is_fixed(cv) or (isinstance(cv, str) and _KFOLD.match(cv)):
+        return
+    now = f"it is now {cv.replace('person', 'subject')!r}; " if "person" in str(cv) else ""
+    raise SplitError(f"no split named {cv!r}; {now}there are {', '.join(SPLITS)} (N a number of folds)")
 
 
 def _by_subject(

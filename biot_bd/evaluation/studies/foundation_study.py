@@ -46,7 +46,7 @@ from biot_bd.evaluation.studies.study_table import (
     table_rows,
 )
 from biot_bd.evaluation.study_identity import differences, refuse_other_study
-from biot_bd.exceptions import MissingExtraError, RunFolderError
+from biot_bd.exceptions import MissingExtraError, RunFolderError, SplitError
 from biot_bd.json_values import check_values, naming
 from biot_bd.number_texts import rate_text, score_text, signed_text
 from biot_bd.runs import atomic_path, environment, make_folder, to_jsonable, write_text
@@ -592,7 +592,10 @@ def estimate_study(plan: StudyPlan, folder: str | os.PathLike[str]) -> list[Cell
     folder, found = Path(folder), []
     with opened_study(plan, folder) as stores:
         for cohort in plan.cohorts:
-            rows = estimate_rows(plan, stores[cohort.name])
+            try:
+                rows = estimate_rows(plan, stores[cohort.name])
+            except SplitError as error:
+                raise SplitError(f"cohort {cohort.name}: {error}") from error
             for row in plan.rows():
                 cells = [StudyCell(cohort, row, seed) for seed in plan.seeds]
                 done = sum(is_finished(folder, cell) for cell in cells)

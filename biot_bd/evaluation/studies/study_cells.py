@@ -10,6 +10,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,9 +22,9 @@ from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import FOLD, RUN, Cells, FoldFacts, read_facts, stored_facts
 from biot_bd.evaluation.studies.study_costs import measured
 from biot_bd.evaluation.studies.study_pipelines import choose_store, has_weights, pipeline_of
-from biot_bd.evaluation.studies.study_plan import CONSTANT, StudyCell, StudyCohort, StudyModel, StudyPlan
+from biot_bd.evaluation.studies.study_plan import CONSTANT, StudyCell, StudyCohort, StudyModel, StudyPlan, StudyRow
 from biot_bd.evaluation.study_identity import describe
-from biot_bd.exceptions import ContaminationError, ContractError, RunFolderError
+from biot_bd.exceptions import ContaminationError, ContractError, RunFolderError, SplitError
 from biot_bd.json_values import check_values, naming
 from biot_bd.probes.slots import SlotReport, check_slots
 from biot_bd.runs import make_folder, read_json, to_jsonable, write_json
@@ -205,6 +206,7 @@ def _compute(
 ) -> Result:
     stores = open_stores(cell.cohort, folder) if stores is None else stores
     row = cell.row
+    folds = None if row.name == CONSTANT[0] else _folds_of(folder, cell)
     # Before weights are downloaded or loaded; the subjects are the same in all stores.
     record["contamination"] = found = contamination_of(pipeline_of(row, stores[0], plan, seed=cell.seed), stores[0])
     if not plan.allow_contaminated and found["state"] != "clean":
@@ -216,7 +218,6 @@ def _compute(
         windows, opened = choose_store(StudyModel(name=row.name), stores, weights=False)
     record["store"] = str(windows.folder)
     pipeline = pipeline_of(row, windows, plan, seed=cell.seed)
-    folds = None if row.name == CONSTANT[0] else folder / cell.cohort.name / CONSTANT[0] / f"seed-{cell.seed}"
     if opened is not None:
         record["slots"] = slot_facts(check_slots(opened, windows, n_windows=SLOT_WINDOWS, name=row.name))
     if row.kind == "frozen":
@@ -240,6 +241,16 @@ def _compute(
     record["fit_s"] = _fold_seconds(facts)
     record["probes"] = [fold["probe"] for fold in facts if "probe" in fold] or None
     return result
+
+
+def _folds_of(folder: Path, cell: StudyCell) -> Path:
+    """Return the run whose folds a cell takes; raise where there is none, with the reason."""
+    first = replace(cell, row=StudyRow(CONSTANT[0], None, "baseline", "baseline"))
+    if not (folder / first.place / RUN).is_file():
+        record = read_record(folder, first)
+        why = record["reason"] if record and record["reason"] else "it was not computed"
+        raise SplitError(f"the folds of the cohort are those of {CONSTANT[0]}, which has none: {why}")
+    return folder / first.place
 
 
 def _embed(pipeline: Any, windows: Windows) -> Cells:

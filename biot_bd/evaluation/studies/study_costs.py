@@ -14,6 +14,7 @@ from skorch import NeuralNet
 
 from biot_bd.evaluation.data import as_data
 from biot_bd.evaluation.model_selection.folds import make_folds
+from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.evaluation.run_facts import Cells
 from biot_bd.evaluation.studies.study_pipelines import choose_store, has_weights
 from biot_bd.evaluation.studies.study_plan import StudyModel, StudyPlan
@@ -93,7 +94,14 @@ def estimate_rows(plan: StudyPlan, stores: Sequence[Windows]) -> dict[str, Cells
     Training is taken to run all ``max_epochs`` on every fold, which stopping early cuts short.
     """
     data = as_data(stores[0], None, None)
-    folds = make_folds(plan.cv, data.y, data.subjects, recordings=data.recordings, random_state=plan.seeds[0])
+    folds = make_folds(
+        plan.cv,
+        data.y,
+        data.subjects,
+        recordings=data.recordings,
+        parts=official_parts(data.X),
+        random_state=plan.seeds[0],
+    )
     trained = sum(int(np.isin(data.subjects, fold.train).sum()) for fold in folds)
     known: dict[tuple[Any, ...], tuple[float, str]] = {}
     paid: set[tuple[Any, ...]] = set()

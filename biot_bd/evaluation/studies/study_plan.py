@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from biot_bd import registry
+from biot_bd.evaluation.model_selection.folds import check_split_name
 from biot_bd.evaluation.studies.baselines import BASELINES
 from biot_bd.exceptions import UnknownNameError
 from biot_bd.models.checkpoints.published import KNOWN
@@ -318,6 +319,7 @@ class StudyPlan:
             raise ValueError(f"seeds must be whole numbers of at least 0, found {list(self.seeds)!r}")
         if not self.seeds:
             raise ValueError("the plan has no seed")
+        check_split_name(self.cv)
         _check_once("seed", self.seeds)
         names = [row.name for row in self.rows()]
         _check_once("row", [name.lower() for name in names])

@@ -14,11 +14,11 @@ from biot_bd import load_dataset, prepare, registry
 from biot_bd.datasets import make_dataset
 from biot_bd.evaluation import Result, StudyPlan, run_study
 from biot_bd.evaluation.metrics import sens_fa_score
-from biot_bd.evaluation.studies.foundation_study import FoundationStudy, run_cell_alone, write_table
+from biot_bd.evaluation.studies.foundation_study import FoundationStudy, estimate_study, run_cell_alone, write_table
 from biot_bd.evaluation.studies.study_cells import contamination_of, read_record
 from biot_bd.evaluation.studies.study_costs import measured
 from biot_bd.evaluation.studies.study_pipelines import pipeline_of
-from biot_bd.exceptions import RunFolderError
+from biot_bd.exceptions import RunFolderError, SplitError
 from biot_bd.hookspecs import hookimpl
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -365,3 +365,30 @@ def test_the_peak_of_memory_is_that_of_the_block():
     with measured() as small:
         pass
     assert large["peak_memory_bytes"] - small["peak_memory_bytes"] > 300e6
+
+
+def test_a_split_that_does_not_exist_is_told_before_anything_is_computed(store):
+    with pytest.raises(SplitError, match=r"no split named 'subjects'; there are subject-loo"):
+        StudyPlan(cohorts=[{"name": "demo", "stores": store}], cv="subjects")
+
+
+def test_too_many_folds_are_told_with_the_cohort_and_as_the_reason_of_every_row(store, tmp_path):
+    plan = plan_of(store, cv="subject-kfold-9")
+    with pytest.raises(SplitError, match=r"^cohort demo: 'subject-kfold-9' needs 2 to 4 folds for 4 subjects"):
+        estimate_study(plan, tmp_path / "study")
+    study = run_study(plan, tmp_path / "study")
+    assert {row["state"] for row in study.rows} == {"failed"}
+    assert all("needs 2 to 4 folds for 4 subjects" in row["reason"] for row in study.rows)
+
+
+def test_the_official_split_is_planned_and_followed(tmp_path):
+    """Its parts go with the recordings; the last subject alone is tested."""
+    found = load_dataset("demo", tmp_path / "edf", n_subjects=4, minutes=2, recordings=1)
+    for part, raw in zip(("train", "train", "dev", "eval"), found.datasets, strict=True):
+        raw.description["split"] = part
+    windows = prepare(found, tmp_path / "windows", stride_s=10)
+    plan = plan_of(windows.folder, cv="tusz-official")
+    assert {row["cells"] for row in estimate_study(plan, tmp_path / "study")} == {1}
+    study = run_study(plan, tmp_path / "study")
+    run = Result.open(study.folder / "demo/line-length/seed-0")
+    assert [list(split["test"]) for split in run.run["splits"]] == [["demo/04"]]
