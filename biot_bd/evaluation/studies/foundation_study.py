@@ -29,6 +29,7 @@ from biot_bd.evaluation.studies.study_cells import (
     forget_cell,
     is_finished,
     open_stores,
+    other_contents,
     read_record,
     run_cell,
     settings_of,
@@ -370,7 +371,7 @@ def opened_study(plan: StudyPlan, folder: Path) -> Iterator[dict[str, list[Windo
     Raises
     ------
     RunFolderError
-        The folder holds another study or is in use.
+        The folder holds another study, or cells of other windows or weights, or is in use.
     FileNotFoundError, ValueError
         A store is not there, or labels nothing.
     """
@@ -386,6 +387,7 @@ def opened_study(plan: StudyPlan, folder: Path) -> Iterator[dict[str, list[Windo
         if not (folder / STUDY).is_file():  # before windows are prepared into it: it is a study from now on
             write_facts(folder / STUDY, {"kind": KIND, "state": "running", "plan": plan.as_dict()})
         stores = {cohort.name: open_stores(cohort, folder) for cohort in plan.cohorts}
+        refuse_other_study(folder, other_contents(plan, folder, stores))
         write_facts(folder / STUDY, _describe(plan, stores, folder))
         yield stores
     finally:

@@ -27,6 +27,7 @@ from biot_bd.exceptions import ContaminationError, ContractError, RunFolderError
 from biot_bd.json_values import check_values, naming
 from biot_bd.probes.slots import SlotReport, check_slots
 from biot_bd.runs import make_folder, read_json, to_jsonable, write_json
+from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.windows import Windows, prepare
 
 FINISHED, FAILED, REFUSED, MISSING = "finished", "failed", "refused", "missing"
@@ -197,6 +198,27 @@ def settings_of(plan: StudyPlan, cell: StudyCell) -> Cells:
         "pretrained": row.model.pretrained if has_weights(row) else None,
         "own": describe(own),
     }
+
+
+def other_contents(plan: StudyPlan, folder: Path, stores: Mapping[str, Sequence[Windows]]) -> list[str]:
+    """Say which finished cells were computed on other windows, or from other weights, than now lie
+    where the plan says; one line a cell.
+    """
+    lines: list[str] = []
+    for cell in plan.cells():
+        run = stored_facts(folder / cell.place, RUN) if is_finished(folder, cell) else None
+        if run is None:
+            continue
+        where = f"{cell.cohort.name} {cell.row.name}"
+        own = stores[cell.cohort.name]
+        if run["data"].get("tables") not in [[table.fingerprint for table in windows.tables] for windows in own]:
+            places = ", ".join(str(windows.folder) for windows in own)
+            lines.append(f"{where}: its windows are not those of {places}")
+        if has_weights(cell.row) and cell.row.model is not None:
+            source = str(cell.row.model.pretrained)
+            if run["identity"].get("checkpoints") != [checkpoint_identity(source)]:
+                lines.append(f"{where}: its weights are not those of {source}, which changed since")
+    return lines
 
 
 def _compute(
