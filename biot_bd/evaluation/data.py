@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biot_bd.evaluation.run_facts import DataFacts
+from biot_bd.evaluation.run_facts import DataFacts, of_seizures
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.labels import given_labels, read_labels
 from biot_bd.training.soft_targets import are_soft, read_targets
@@ -52,6 +52,11 @@ class Data:
     facts: DataFacts
     classes: tuple[str, ...] = TWO_CLASSES
     targets: np.ndarray | None = None
+
+    @property
+    def of_seizures(self) -> bool:
+        """Whether the second of two classes is that of seizures, so that there are events."""
+        return of_seizures(self.classes)
 
     @property
     def by_class(self) -> bool:
@@ -134,7 +139,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     nothing = {"recording": None, "subject": subjects, "start_s": np.nan, "stop_s": np.nan}
     table = _table(X, subjects) if is_windows else pd.DataFrame(nothing)
     facts = _facts(X, labels, subjects, table, targets)
-    if len(classes) > 2 or targets is not None:
+    if classes != TWO_CLASSES or targets is not None:
         facts |= _facts_by_class(classes, labels, subjects, targets)  # type: ignore[typeddict-item]
     return Data(X, labels, subjects, table, facts, classes, targets)
 

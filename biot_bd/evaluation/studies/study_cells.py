@@ -18,7 +18,7 @@ from biot_bd.evaluation.cross_validation import cross_validate, now
 from biot_bd.evaluation.fold import fold_folder
 from biot_bd.evaluation.model_selection.contamination import check_contamination, comparison_notes, find_origins
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.run_facts import FOLD, RUN, Cells, FoldFacts, read_facts, stored_facts
+from biot_bd.evaluation.run_facts import FOLD, RUN, Cells, FoldFacts, of_seizures, read_facts, stored_facts
 from biot_bd.evaluation.studies.study_costs import measured
 from biot_bd.evaluation.studies.study_pipelines import choose_store, has_weights, pipeline_of
 from biot_bd.evaluation.studies.study_plan import CONSTANT, StudyCell, StudyCohort, StudyModel, StudyPlan
@@ -115,10 +115,10 @@ def open_stores(cohort: StudyCohort, folder: Path) -> list[Windows]:
         places = [folder / "windows" / cohort.name / store_name(entry) for entry in cohort.prepare]
         stores = [prepare(recordings, p, **entry) for p, entry in zip(places, cohort.prepare, strict=True)]
     for windows in stores:
-        if set(windows.y.tolist()) != {0, 1}:
+        if set(windows.y.tolist()) != {0, 1} or not of_seizures(windows.classes):
             raise ValueError(
                 f"{windows.folder}: a study needs windows of seizures and of background, found labels "
-                f"{sorted(set(windows.y.tolist()))} (label rule {windows.label_rule})"
+                f"{sorted(set(windows.y.tolist()))} of {', '.join(windows.classes)} (label rule {windows.label_rule})"
             )
     return stores
 
