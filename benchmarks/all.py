@@ -22,6 +22,7 @@ SCRIPTS = (
     "pretraining",
     "memory",
     "search",
+    "embedding",
     "start_up",
     "detect",
     "light_path",

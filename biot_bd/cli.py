@@ -51,6 +51,7 @@ SUMMARIES = {
     "explain-group": "Compare what a model looks at over many windows, subject by subject.",
     "embed": "Turn windows into embeddings by a frozen model; maps, clusters, nearest windows.",
     "report": "Write the HTML report of a run folder.",
+    "rescore": "Compute further scores of finished runs from their predictions, without a model.",
     "study": "Compare foundation models on cohorts: one table with baselines, tests, cost and slots.",
     "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",

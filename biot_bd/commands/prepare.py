@@ -129,22 +129,36 @@ def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
         "ch_names": list(windows.ch_names),
         "sfreq": windows.sfreq,
         "n_windows": len(windows),
-        "n_seizure_windows": int(windows.y.sum()),
-        "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
+        **_counts(windows),
         "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
         "failures": manifest["failures"],
         "notes": [*manifest["notes"], *([] if (note := namespace_note(windows.recordings)) is None else [note])],
     }
 
 
+def _counts(windows: Any) -> dict[str, Any]:
+    """Return the numbers of windows, by class where they are not background and seizure."""
+    from biot_bd.windows.labels import CLASSES
+
+    summary = windows.summary()
+    if windows.classes == CLASSES:
+        columns = ["n_windows", "n_seizure_windows"]
+        return {"n_seizure_windows": int(windows.y.sum()), "subjects": summary[columns].to_dict("index")}
+    of_class = [f"n_{name}_windows" for name in windows.classes]
+    return {"classes": list(windows.classes), "subjects": summary[["n_windows", *of_class]].to_dict("index")}
+
+
 def _show(facts: dict[str, Any]) -> None:
     generated = " (generated data)" if facts["generated"] else ""
-    rows = [
-        {"subject": subject, "windows": f"{n:,}", "seizure": f"{positive:,}", "prevalence": f"{positive / n:.3f}"}
-        for subject, (n, positive) in ((name, count.values()) for name, count in facts["subjects"].items())
-    ]
+    classes = facts.get("classes")
+    numbers: tuple[str, ...] = ("windows", *classes) if classes else ("windows", "seizure", "prevalence")
+    rows = []
+    for subject, counts in facts["subjects"].items():
+        shown = [f"{n:,}" for n in counts.values()]
+        if not classes:
+            shown.append(f"{counts['n_seizure_windows'] / counts['n_windows']:.3f}")
+        rows.append({"subject": subject, **dict(zip(numbers, shown, strict=True))})
     title = f"{facts['dataset']}{generated}, label rule {facts['label_rule']}"
-    numbers = ("windows", "seizure", "prevalence")
     print_table(rows, {name: name for name in ("subject", *numbers)}, right=numbers, title=title)
     for line in _left_out(facts["not_loaded"] + facts["failures"]):
         typer.echo(line)

@@ -146,7 +146,11 @@ def _model(text: str) -> dict[str, Any]:
     name, equals, checkpoint = text.partition("=")
     if equals and not checkpoint:
         raise ValueError(f"--model {text!r}: expected NAME=CHECKPOINT, or NAME alone")
-    return {"name": name, **({"pretrained": checkpoint} if equals else {})}
+    if not equals:
+        return {"name": name}
+    # Absolute, as the same study may be gone on with from elsewhere.
+    place = Path(checkpoint).expanduser()
+    return {"name": name, "pretrained": str(place.absolute()) if place.exists() else checkpoint}
 
 
 def _cohorts(texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -158,7 +162,7 @@ def _cohorts(texts: Sequence[str]) -> list[dict[str, Any]]:
         if not equals:
             name, folder = Path(text).resolve().name, text
         expect(folder, "windows")
-        found.setdefault(name, []).append(folder)
+        found.setdefault(name, []).append(str(Path(folder).absolute()))
     if not found:
         raise ValueError("--store: which windows? Give COHORT=FOLDER of `biot-bd prepare`, or a plan file")
     return [{"name": name, "stores": folders} for name, folders in found.items()]

@@ -51,7 +51,7 @@ class ArrayRaw(mne.io.BaseRaw):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.save(folder + "/a.npy", np.full((1, 400), 20, np.int16))
     ...     raw = open_array(folder + "/a.npy", sfreq=200, unit="uV", ch_names=["Cz"])
-    ...     float(raw.get_data()[0, 0]), raw.preload
+    ...     round(float(raw.get_data()[0, 0]), 9), raw.preload
     (2e-05, False)
     """
 
@@ -163,7 +163,7 @@ def open_array(
     ...     np.save(folder + "/x.npy", x)
     ...     about = {"sfreq": 100, "unit": "uV", "ch_names": ["C3", "C4"]}
     ...     raw = open_array(folder + "/x.npy", **about, labels=["left", "right", "left"])
-    ...     raw.n_times, [str(text) for text in raw.annotations.description]
+    ...     int(raw.n_times), [str(text) for text in raw.annotations.description]
     (600, ['left', 'BAD boundary', 'right', 'BAD boundary', 'left'])
     """
     path = Path(path)

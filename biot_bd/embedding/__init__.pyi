@@ -11,6 +11,7 @@ from .figures import map_figure as map_figure
 from .figures import windows_figure as windows_figure
 from .frozen_probes.attention_pool import AttentionPoolProbe as AttentionPoolProbe
 from .frozen_probes.base import FrozenProbe as FrozenProbe
+from .frozen_probes.base import Learnt as Learnt
 from .frozen_probes.knn import KNNProbe as KNNProbe
 from .frozen_probes.linear import LinearProbe as LinearProbe
 from .frozen_probes.mlp import MLPProbe as MLPProbe

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.ensemble import StackingClassifier
 from sklearn.model_selection._search import BaseSearchCV
 
+from biot_bd.embedding.frozen_probes.base import ONE_VALUE
 from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.fold_events import Detectors, aggregate_events, event_facts, fit_detectors
@@ -126,13 +127,20 @@ class _Scored(TypedDict):
 
 
 def training_notes(pipeline: Any) -> list[str]:
-    """Return what to know of training scores.
-
-    Drawn or changed windows (``sampler``, ``augment``).
+    """Return what to know of training: drawn or changed windows (``sampler``, ``augment``), and of
+    a fitted probe whether it converged and its regularisation was chosen.
     """
     _, last = final_step(pipeline)
     note = training_note(last.sampler, last.augment) if isinstance(last, BIOTClassifier) else None
-    return [] if note is None else [note]
+    notes = [] if note is None else [note]
+    chosen = getattr(last, "chosen_", None)
+    if isinstance(chosen, Mapping) and chosen.get("reason") not in (None, ONE_VALUE):
+        notes.append(
+            f"{chosen['parameter']}={chosen['value']} was not chosen by validation subjects: {chosen['reason']}"
+        )
+    if getattr(last, "converged_", True) is False:
+        notes.append(f"{type(last).__name__} did not converge")
+    return notes
 
 
 def configure(pipeline: Any, fold: Fold, run: Path | None, place: FitPlace | None = None) -> Any:

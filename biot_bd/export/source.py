@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from biot_bd.exceptions import ExportError
-from biot_bd.models.checkpoints.pipeline_folder import classifier_spec
+from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, steps_of
 from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.mapper import MontageMapper
@@ -72,11 +72,9 @@ class ExportSource:
 
     @property
     def model(self) -> str:
-        """Registered name of the network, else the name of its class."""
-        named = self.spec.get("params", {}).get("module")
-        if isinstance(named, dict) and "$registered" in named:
-            named = named["$registered"][1]
-        return named if isinstance(named, str) else type(self.module).__name__
+        """Registered name of the network, else the name of its class; of a composite its parts."""
+        pipeline = self.description["pipeline"]
+        return _named(pipeline) or type(self.module).__name__
 
     @property
     def n_chans(self) -> int:
@@ -100,8 +98,13 @@ class ExportSource:
         return None if found is None else found.name
 
     def subjects(self, part: str) -> tuple[str, ...]:
-        """Return the subjects of a part, ``"train"`` or ``"valid"``, as the classifier says."""
-        return tuple(self.spec.get("fitted", {}).get(f"{part}_subjects") or ())
+        """Return the subjects of a part, ``"train"`` or ``"valid"``, as the classifier says; who
+        validated a composite stands in the record of its training.
+        """
+        found = self.spec.get("fitted", {}).get(f"{part}_subjects")
+        if not found and self.spec.get("kind") != "classifier":
+            found = ((self.description.get("record") or {}).get("subjects") or {}).get(part)
+        return tuple(found or ())
 
     def probabilities(self, x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Compute probabilities in torch and float32, by the pipeline's own steps and network.
@@ -175,6 +178,25 @@ def read_source(folder: str | os.PathLike[str]) -> ExportSource:
         )
     outputs = np.asarray(classifier.outputs if facts is None else facts.classes)
     return ExportSource(folder, steps, classifier, module, mapper, outputs, info, made.scale, read_description(folder))
+
+
+def _named(spec: Mapping[str, Any]) -> str | None:
+    """Return what a described model is called, None where its network has no name."""
+    *before, last = steps_of(spec)
+    if last["kind"] == "ensemble":
+        member = _named(last["members"][0])
+        return None if member is None else f"{len(last['members'])} x {member}"
+    inner = before[-1] if last["kind"] == "probe" else last
+    named = inner.get("params", {}).get("module")
+    if isinstance(named, dict) and "$registered" in named:
+        named = named["$registered"][1]
+    if not isinstance(named, str):
+        return None
+    if last["kind"] != "probe":
+        return named
+    cls = last["class"]
+    probe = cls["$registered"][1] if "$registered" in cls else str(cls.get("$class")).rpartition(":")[2]
+    return f"{named}, {probe} probe"
 
 
 def _dropping(step: Any) -> Any:

@@ -8,10 +8,12 @@ from torch import nn
 
 from biot_bd.training import BIOTClassifier
 from biot_bd.training._validation import uncompiled
+from biot_bd.training.persistence.networks import as_network
 
 
 def parts_of(model: Any) -> tuple[list[Any], BIOTClassifier]:
-    """Return the steps before a classifier, those that do something, and the classifier.
+    """Return the steps before a classifier, those that do something, and the classifier; a
+    composite becomes one network.
 
     Parameters
     ----------
@@ -21,13 +23,9 @@ def parts_of(model: Any) -> tuple[list[Any], BIOTClassifier]:
     Raises
     ------
     ValueError
-        It does not end in a BIOTClassifier.
+        It does not end in a BIOTClassifier, nor in what can be made one.
     """
-    steps: list[Any] = []
-    last = model
-    while hasattr(last, "steps"):
-        steps += [step for _, step in last.steps[:-1] if step not in (None, "passthrough")]
-        last = last.steps[-1][1]
+    steps, last = as_network(model)
     if not isinstance(last, BIOTClassifier):
         raise ValueError(f"expected a BIOTClassifier, or a pipeline that ends in one, found {type(last).__name__}")
     return steps, last

@@ -252,9 +252,9 @@ class AdaptiveCleaner(RecordingStep):
         """Return what is found in signals ``(n_chans, n_times)`` without a gap in each stretch."""
         report = CleaningReport(x.shape[-1] / sfreq, bursts_removed=self.bursts == "absent")
         if self.channels != "none":
-            for i in np.flatnonzero(present)[flat_channels(x[present], uv_per_unit)]:
+            for i in np.flatnonzero(present)[flat_channels(x[present], uv_per_unit)].tolist():
                 report.absent[names[i]] = "flat"
-        rest = [i for i in np.flatnonzero(present) if names[i] not in report.absent]
+        rest = [i for i in np.flatnonzero(present).tolist() if names[i] not in report.absent]
         if not rest:
             return report
         line_hz = line_frequencies(self.line_freqs, sfreq)

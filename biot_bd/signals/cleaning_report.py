@@ -89,21 +89,14 @@ class CleaningReport:
             by_freqs.setdefault(freqs, []).append(channel)
         for freqs, channels in by_freqs.items():
             told.append(f"line noise removed: {', '.join(f'{f:g}' for f in freqs)} Hz of {', '.join(channels)}")
-        left = [channel for channel in self.line_noise_db if channel not in self.filtered]
+        left = [channel for channel in self.line_noise_db if channel not in {**self.filtered, **self.absent}]
         if left:
             told.append(f"line noise found and left: {', '.join(left)}")
         for channel, why in self.absent.items():
             what = "interpolated" if channel in self.interpolated else "absent"
             told.append(f"{channel} {what}: {why}")
-        for found, done in (
-            (self.bursts, "absent" if self.bursts_removed else "left"),
-            (self.kept, "kept, as no artefacts"),
-        ):
-            if found:
-                seconds = sum(burst.duration_s for burst in found)
-                channels = dict.fromkeys(burst.channel for burst in found)
-                word = "bursts" if found is self.bursts else "other loud stretches"
-                told.append(f"{len(found)} {word} of {seconds:.2f} s together {done}: {', '.join(channels)}")
+        told += _told(self.bursts, "bursts", "absent" if self.bursts_removed else "left")
+        told += _told(self.kept, "other loud stretches", "kept, as no artefacts")
         return [*told, *self.remarks]
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,3 +110,11 @@ class CleaningReport:
 
     def __str__(self) -> str:
         return "\n".join(self.lines) or "nothing found"
+
+
+def _told(bursts: list[Burst], what: str, done: str) -> list[str]:
+    """Return a line on loud stretches, none where there are none."""
+    if not bursts:
+        return []
+    named = ", ".join(dict.fromkeys(burst.channel for burst in bursts))
+    return [f"{len(bursts)} {what} of {sum(burst.duration_s for burst in bursts):.2f} s together {done}: {named}"]

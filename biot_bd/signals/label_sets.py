@@ -148,14 +148,16 @@ def _judge(ch_names: tuple[str, ...], wanted: frozenset[str]) -> NameJudgement:
     is_known = any(channel is not None and channel.electrode not in DERIVATIONS for channel in channels)
     scheme: Scheme = _scheme(shafts) if shafts else "10-20" if is_known else "unknown"
     runs = tuple(f"{s}{min(n)} to {s}{max(n)}" if len(n) > 1 else f"{s}{min(n)}" for s, n in shafts.items())
-    reason = _reason(scheme, runs, withheld) or _derivations_only(ch_names, channels)
+    reason = _reason(scheme, runs, withheld) or _derivations_only(ch_names, channels, wanted)
     return NameJudgement(ch_names, channels, runs, scheme, withheld, reason)
 
 
-def _derivations_only(ch_names: tuple[str, ...], channels: tuple[ChannelName | None, ...]) -> str:
+def _derivations_only(
+    ch_names: tuple[str, ...], channels: tuple[ChannelName | None, ...], wanted: frozenset[str]
+) -> str:
     """Say why a recording of derivations with names of their own gives no electrode."""
     names = {name: channel.electrode for name, channel in zip(ch_names, channels, strict=True) if channel}
-    if not names or not set(names.values()) <= set(DERIVATIONS):
+    if not names or not set(names.values()) <= set(DERIVATIONS) or wanted & set(DERIVATIONS):
         return ""
     return f"{_listed(tuple(names))} are derivations behind the ears, of which no electrode of the 10-20 system can be made (montage 'bte-3' has them)"
 

@@ -2,6 +2,7 @@ from ._base import CHECKS as CHECKS
 from ._base import ConformanceError as ConformanceError
 from .datasets import check_dataset as check_dataset
 from .engines import check_engine as check_engine
+from .frozen_probes import check_frozen_probe as check_frozen_probe
 from .label_rules import check_label_rule as check_label_rule
 from .losses import check_loss as check_loss
 from .metrics import check_metric as check_metric

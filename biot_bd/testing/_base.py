@@ -23,6 +23,7 @@ CHECKS = {
     "objectives": "check_objective",
     "exporters": "check_exporter",
     "engines": "check_engine",
+    "frozen_probes": "check_frozen_probe",
 }
 
 

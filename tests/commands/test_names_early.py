@@ -89,12 +89,12 @@ FOLDERS = [
     ("explain M R -o out", "R: expected prepared windows, found a run folder"),
     (
         "report W",
-        "W: expected a run folder or a pretrained model, found prepared windows; `biot-bd cv W -o RUN` makes a run",
+        "W: expected a run folder or a pretrained model or embedded windows or a study of foundation models, found prepared windows; `biot-bd cv W -o RUN` makes a run",
     ),
     ("report R/folds/00/model", "give R$"),
     (
         "report empty",
-        "expected a run folder or a pretrained model, found an empty folder; `biot-bd cv WINDOWS -o RUN` makes a run",
+        "expected a run folder or a pretrained model or embedded windows or a study of foundation models, found an empty folder; `biot-bd cv WINDOWS -o RUN` makes a run",
     ),
     ("prepare recordings-folder R -o out", "expected recordings, found a run folder .*; `biot-bd report R` takes it"),
     ("compare R W -o out", "W: expected a run folder, found prepared windows; `biot-bd cv W -o RUN` makes a run"),

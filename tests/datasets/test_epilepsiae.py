@@ -123,7 +123,7 @@ def test_a_short_file_is_read_as_far_as_it_goes_and_the_clock_stays(tmp_path):
 
 
 def test_blocks_of_another_form_are_recordings_of_their_own(tmp_path):
-    """Channels in another order: MNE would join them, one under the other's name."""
+    """Channels in another order; MNE refuses to join such."""
     write_block(rec(tmp_path), "1_0000")
     swapped = write_block(rec(tmp_path), "1_0001", "2008-11-03 12:00:20.000", ch_names=NAMES[::-1])
     write_block(rec(tmp_path), "1_0002", "2008-11-03 12:00:35.000", ch_names=NAMES[::-1])

@@ -95,6 +95,10 @@ def test_the_montage_behind_the_ears_has_an_absent_channel_by_subject(dataset):
     mapped = [MontageMapper("bte-3", on_missing="drop").apply_to_raw(part.raw) for part in dataset.datasets]
     absent = [[bool(np.isnan(row).all()) for row in raw.get_data(stop=100)] for raw in mapped]
     assert absent == [[False, True, False], [False, True, False], [True, False, False]]
+    with pytest.raises(
+        MissingChannelsError, match="1 cannot be made: BTEright; missing electrodes: BTEright; found EEG"
+    ):
+        plan_montage(registry.montages["bte-3"], dataset.datasets[0].raw.ch_names).raise_if_missing()
     part = dataset.datasets[2].raw
     np.testing.assert_allclose(mapped[2].get_data(stop=100)[1:], part.get_data(stop=100), rtol=1e-12)
 

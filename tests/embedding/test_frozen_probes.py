@@ -324,6 +324,7 @@ def test_what_is_no_embedding_is_refused(name):
 def test_other_features_than_in_fit_are_refused(two_classes):
     x, y, groups = two_classes
     probe = RidgeProbe(alpha=1.0).fit(x, y, groups)
+    assert probe.predict_proba(x[:0]).shape == (0, 2)
     with pytest.raises(ValueError, match="fitted on embeddings of 6 features, found 5"):
         probe.predict_proba(x[:, :5])
 

@@ -222,3 +222,42 @@ def test_masked_objectives_learn_from_the_mixture(mixed):
     assert net.history[-1]["train_loss"] < net.history[0]["train_loss"]
     assert net.transform(mixed).shape == (len(mixed), 16)
     assert net.input_info_.ch_names == ("C3", "Cz", "C4", "Fz")
+
+
+@pytest.mark.parametrize("objective", ["masked-spectrum", "biot-contrastive"])
+@pytest.mark.parametrize("model", ["biot", "multi-scale-biot"])
+def test_tokens_that_no_window_has_are_left_out_without_a_difference(mixed, objective, model, monkeypatch):
+    """With and without them losses and gradients agree; without, the layers see fewer tokens."""
+    torch.manual_seed(0)
+    net = small_net(objective).set_params(module=model, train_split=None, max_epochs=1).fit(mixed)
+    module = net.module_.eval()
+    x, _ = windows_of(mixed, "ward", 8)
+    n_tokens = []
+
+    def step():
+        module.zero_grad()
+        told = module(x, BatchRandom(0, n=8))
+        told["loss"].backward()
+        return told["loss"].detach(), [p.grad.clone() for p in module.parameters() if p.grad is not None]
+
+    kind = type(module.stages())
+    monkeypatch.setattr(kind, "encode", _counting(kind.encode, n_tokens))
+    monkeypatch.setattr(kind, "read_out", _counting(kind.read_out, n_tokens))
+    few, own = step()
+    fewer, n_tokens[:] = sum(n_tokens), []
+    monkeypatch.setattr(
+        "biot_bd.pretraining.present_tokens._there", lambda placed, mask, places: (placed, mask, places)
+    )
+    whole, all_ = step()
+    torch.testing.assert_close(few, whole, rtol=1e-5, atol=1e-6)
+    for a, b in zip(own, all_, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    assert fewer < 0.7 * sum(n_tokens)  # 2 of 4 channels
+
+
+def _counting(call, n_tokens):
+    def counted(self, tokens, *args):
+        n_tokens.append(tokens.shape[1])
+        return call(self, tokens, *args)
+
+    return counted

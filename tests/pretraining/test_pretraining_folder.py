@@ -9,10 +9,12 @@ import pytest
 import torch
 from sklearn.pipeline import make_pipeline
 
-from biot_bd import BIOTClassifier, PercentileScaler, Pretrainer, save_pipeline
+from biot_bd import BIOTClassifier, Embedder, PercentileScaler, Pretrainer, load_pipeline, load_scorer, save_pipeline
+from biot_bd.embedding import LinearProbe
 from biot_bd.exceptions import BiotBdError, CheckpointError, SavedPipelineError
 from biot_bd.models import BIOT, provenance_of
 from biot_bd.pretraining import BatchRandom, load_pretraining, save_pretraining
+from biot_bd.signals.subject_array import SubjectArray
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,6 +55,18 @@ def changed(folder, change, file="pretraining.json"):
     content = json.loads((folder / file).read_text())
     change(content)
     (folder / file).write_text(json.dumps(content))
+
+
+def test_a_probe_over_a_pretrained_encoder_needs_the_run_no_more_and_says_whom_it_saw(copy, tmp_path):
+    x, y, subjects = signals(1), np.tile([0, 1], 12), np.repeat(["clinic/1", "clinic/2", "clinic/3"], 8)
+    frozen = make_pipeline(PercentileScaler(), Embedder("biot", pretrained=copy, device="cpu"), LinearProbe(C=1.0))
+    frozen.fit(SubjectArray(x, subjects), y)
+    folder = save_pipeline(frozen, tmp_path / "frozen")
+    shutil.rmtree(copy)
+    np.testing.assert_array_equal(load_pipeline(folder).predict_proba(x), frozen.predict_proba(x))
+    np.testing.assert_allclose(load_scorer(folder).predict_proba(x), frozen.predict_proba(x), atol=1e-6)
+    everybody = ["clinic/1", "clinic/2", "clinic/3", "clinic/4", "set/a", "set/b", "set/c", "set/d"]
+    assert provenance_of(folder).saw(everybody) == [name for name in everybody if name[-1] not in "4d"]
 
 
 def test_what_is_loaded_is_what_was_saved_bit_for_bit(fitted, saved):

@@ -354,3 +354,23 @@ def test_a_cleaner_is_saved_with_its_model(tmp_path):
     assert loaded.steps[0][1].get_params() == AdaptiveCleaner(line_freqs=(50.0,), bursts="absent").get_params()
     windows = few_windows()
     assert np.isfinite(loaded.predict_proba(windows)).all()
+
+
+def test_real_windows_lose_their_mains_and_nothing_else(shared, tmp_path):
+    """Four seizures of CHB-MIT: 60 Hz falls by 20 dB, all other bands by less than 0.1 dB, labels are the same."""
+    dataset = load_dataset("chb-mit", shared / "data" / "chbmit-excerpts", subjects=1)
+    dataset = make_dataset([p for p in dataset.datasets if p.raw.times[-1] > 30], dataset.outcomes)
+    plain = prepare(dataset, tmp_path / "plain", stride_s=10)
+    cleaned = prepare(dataset, tmp_path / "clean", stride_s=10, preprocessors=[AdaptiveCleaner().as_preprocessor()])
+    pd.testing.assert_frame_equal(plain.metadata, cleaned.metadata)
+    at_hz = np.fft.rfftfreq(2000, 1 / 200)
+    power = [
+        np.median(np.abs(np.fft.rfft(w.read(range(len(w))) * np.hanning(2000))) ** 2, axis=(0, 1))
+        for w in (plain, cleaned)
+    ]
+    for low_hz, high_hz, most_db in ((1, 30, 0.1), (30, 57, 0.1), (63, 90, 0.1)):
+        band = (at_hz >= low_hz) & (at_hz <= high_hz)
+        assert abs(10 * np.log10(power[1][band].mean() / power[0][band].mean())) < most_db
+    mains = np.abs(at_hz - 60) < 0.2
+    assert 10 * np.log10(power[1][mains].mean() / power[0][mains].mean()) < -20
+    assert all(note.startswith("line noise removed: 60") for entry in cleaned.entries for note in entry.notes)

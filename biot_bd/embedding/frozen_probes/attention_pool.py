@@ -79,9 +79,9 @@ class AttentionPoolProbe(FrozenProbe):
         self.max_iter, self.random_state = max_iter, random_state
 
     def _faulty(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
-        finite = np.isfinite(x)
-        absent = np.isnan(x).all(axis=2)
-        return ~(finite.all(axis=2) | absent).all(axis=1) | absent.all(axis=1)
+        finite, absent = np.asarray(np.isfinite(x).all(axis=2)), np.asarray(np.isnan(x).all(axis=2))
+        usable = np.asarray((finite | absent).all(axis=1)) & ~np.asarray(absent.all(axis=1))
+        return np.asarray(~usable)
 
     def _learn(self, x: NDArray[np.float32], codes: NDArray[np.int64], weights: NDArray[Any], value: Any) -> Learnt:
         mean = np.nanmean(x, axis=(0, 1), dtype=np.float64)

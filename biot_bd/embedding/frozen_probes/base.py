@@ -27,6 +27,7 @@ from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apar
 AT_ONCE = 1024
 """Windows a batch when a probe predicts."""
 METRIC = "average_precision"
+ONE_VALUE = "one value was given"
 _FLAT = 1e-12  # standard deviation below which a feature says nothing
 
 
@@ -42,6 +43,17 @@ class Learnt:
         Whether the optimisation came to its end.
     n_iter : int
         Iterations or epochs; 0 where there are none.
+
+    See Also
+    --------
+    FrozenProbe : Its ``_learn`` returns one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.embedding import Learnt
+    >>> Learnt({"centres": np.zeros((2, 3))}).converged
+    True
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -52,23 +64,11 @@ class Learnt:
 class FrozenProbe(ClassifierMixin, BaseEstimator):
     """Base of the probes: a classifier of embeddings that an ``Embedder`` made.
 
-    Features are standardised by the training windows; classes count alike.  Where several values
-    of the regularisation are given, some subjects validate them (area under the precision-recall
-    curve; of more than two classes the mean over classes), and the probe is fitted again on all
-    windows with the best one, the strongest of equals.  A subclass writes ``_learn`` and ``_head``.
-
-    Parameters
-    ----------
-    values : float or sequence of float
-        Values of the regularisation, the strongest first.
-    train_split : {"subject"}, callable or None
-        Who validates; as in :class:`biot_bd.BIOTClassifier`.  None: nobody, the middle value is
-        taken.
-    validation_fraction : float
-        Share of the windows that validate.
-    random_state : int or None
-        Of the split and of whatever is random in the fit; None counts as 0, and
-        ``cross_validate`` puts the fold's seed there.
+    Classes count alike, and the built-in probes standardise features by the training windows.
+    Where several values of the regularisation are given, some subjects validate them (area under
+    the precision-recall curve; of more than two classes the mean over classes), and the probe is
+    fitted again on all windows with the best one, the strongest of equals.  A subclass writes
+    ``_learn`` and ``_head``.
 
     Attributes
     ----------
@@ -90,6 +90,15 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
     --------
     biot_bd.Embedder : Makes the embeddings.
     biot_bd.hookspecs.register_frozen_probes : The hook for such classes.
+
+    Notes
+    -----
+    A subclass has these parameters, beside its own: the one that ``_parameter`` names, values of
+    the regularisation with the strongest first; ``train_split``, who validates, as in
+    :class:`biot_bd.BIOTClassifier` (None: nobody, and the middle value is taken);
+    ``validation_fraction``, the share of the windows that validate; ``random_state`` of the split
+    and of whatever is random in the fit (None counts as 0; ``cross_validate`` puts the fold's seed
+    there).
 
     Examples
     --------
@@ -180,9 +189,15 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
         values = list(np.atleast_1d(np.asarray(given)).tolist())
         if not values:
             raise ValueError(f"{type(self).__name__}: {self._parameter} must name at least one value, found {given!r}")
-        told = {"parameter": self._parameter, "metric": METRIC, "scores": [], "valid_subjects": [], "not_converged": []}
+        told: dict[str, Any] = {
+            "parameter": self._parameter,
+            "metric": METRIC,
+            "scores": [],
+            "valid_subjects": [],
+            "not_converged": [],
+        }
         if len(values) == 1:
-            return {**told, "value": values[0], "reason": "one value was given"}
+            return {**told, "value": values[0], "reason": ONE_VALUE}
         sides, reason = self._sides(codes, subjects)
         if sides is None:
             value = values[len(values) // 2]
@@ -193,7 +208,8 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
             return {**told, "value": value, "reason": reason}
         train, valid = sides
         weights = balanced(codes[train], len(self.classes_))
-        scores, unfinished = [], []
+        scores: list[float] = []
+        unfinished: list[Any] = []
         for value in values:
             learnt = self._learn(x[train], codes[train], weights, value)
             scores.append(_score(codes[valid], probabilities(self._head(learnt.arrays), x[valid])))
@@ -260,7 +276,7 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} was fitted on embeddings of {self.n_features_in_} features, found {x.shape[-1]}; "
                 "take the Embedder that it was fitted behind"
             )
-        return probabilities(head, x)
+        return probabilities(head, x) if len(x) else np.zeros((0, len(self.classes_)), np.float32)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the label of each window."""
@@ -298,7 +314,7 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
 
     def _faulty(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which windows have embeddings that cannot be used."""
-        return ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        return np.asarray(~np.isfinite(x)).reshape(len(x), -1).max(axis=1)
 
 
 def balanced(codes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:

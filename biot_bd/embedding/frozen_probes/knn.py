@@ -78,7 +78,7 @@ class KNNProbe(FrozenProbe):
         z /= np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
         votes = np.zeros((len(x), len(self.classes_)), np.float32)
         votes[np.arange(len(x)), codes] = weights
-        arrays = {"bank": z.astype(np.float32), "votes": votes, "mean": mean, "std": std}
+        arrays: dict[str, NDArray[Any]] = {"bank": z.astype(np.float32), "votes": votes, "mean": mean, "std": std}
         return Learnt(arrays | {"k": np.array(min(int(value), len(x)))})
 
     def _head(self, arrays: Mapping[str, NDArray[Any]]) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from biot_bd.evaluation.studies.study_cells import (
     FINISHED,
     REFUSED,
     Record,
-    forget_cell,
     is_finished,
     open_stores,
     other_contents,
@@ -51,6 +50,7 @@ from biot_bd.exceptions import MissingExtraError, RunFolderError
 from biot_bd.json_values import check_values, naming
 from biot_bd.number_texts import rate_text, score_text, signed_text
 from biot_bd.runs import atomic_path, environment, make_folder, to_jsonable, write_text
+from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.training.worker_threads import torch_threads
 from biot_bd.windows import Windows
 
@@ -67,6 +67,7 @@ class FoundationStudy:
     Parameters
     ----------
     plan : StudyPlan
+        What was asked for.
     rows : list of dict
         The table, one entry a cohort and row.
     study : dict
@@ -76,7 +77,15 @@ class FoundationStudy:
 
     See Also
     --------
-    run_study : Makes one, with an example.
+    run_study : Makes one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.evaluation import FoundationStudy, StudyPlan
+    >>> plan = StudyPlan(cohorts=[{"name": "demo", "stores": ["windows"]}])
+    >>> FoundationStudy(plan, [], {}, Path("study")).failed
+    []
     """
 
     plan: StudyPlan
@@ -202,6 +211,7 @@ def run_study(
     Parameters
     ----------
     plan : StudyPlan or mapping
+        Cohorts, models, strategies, baselines, seeds.
     folder : path
         The study folder, as docs/architecture.md describes it.  The same plan again computes what
         is missing or failed; models, cohorts, strategies and seeds may be added to it.
@@ -298,7 +308,7 @@ def _dask_client() -> AbstractContextManager[Any]:
     try:
         from distributed import Client, get_client
     except ImportError as error:
-        raise MissingExtraError("backend='dask' needs dask: pip install 'dask[distributed]'") from error
+        raise MissingExtraError("backend='dask' needs dask: pip install 'biot-bd[scale]'") from error
     try:
         return nullcontext(get_client())
     except ValueError:  # there is none
@@ -387,8 +397,9 @@ def opened_study(plan: StudyPlan, folder: Path) -> Iterator[dict[str, list[Windo
         if not (folder / STUDY).is_file():  # before windows are prepared into it: it is a study from now on
             write_facts(folder / STUDY, {"kind": KIND, "state": "running", "plan": plan.as_dict()})
         stores = {cohort.name: open_stores(cohort, folder) for cohort in plan.cohorts}
-        refuse_other_study(folder, other_contents(plan, folder, stores))
-        write_facts(folder / STUDY, _describe(plan, stores, folder))
+        described = _describe(plan, stores, folder)
+        refuse_other_study(folder, other_contents(plan, folder, stores, described["checkpoints"]))
+        write_facts(folder / STUDY, described)
         yield stores
     finally:
         lock.release()
@@ -405,7 +416,7 @@ def check_plan(plan: StudyPlan, folder: Path) -> None:
     Raises
     ------
     RunFolderError
-        Another kind of study, or cells that were computed with other settings.
+        Another kind of study, or finished cells of other settings.
     """
     stored = stored_facts(folder, STUDY)
     if stored is not None and stored.get("kind") != KIND:
@@ -416,9 +427,7 @@ def check_plan(plan: StudyPlan, folder: Path) -> None:
         if record is None:
             continue
         changed = differences(record["settings"], to_jsonable(settings_of(plan, cell)))
-        if changed and record["state"] != FINISHED:
-            forget_cell(folder, cell)  # nothing that anybody would miss
-        else:
+        if record["state"] == FINISHED:  # what failed or was refused is computed anew
             lines += [f"{cell.row.name}: {line}" for line in changed]
     refuse_other_study(folder, list(dict.fromkeys(lines)))
 
@@ -459,9 +468,20 @@ def _describe(plan: StudyPlan, stores: Mapping[str, list[Windows]], folder: Path
             "not_a_result": reasons,
             "label_rules": [found[0].label_rule for found in stores.values()],
             "cohorts": {name: _cohort_facts(found) for name, found in stores.items()},
+            "checkpoints": _checkpoints(plan),
             "environment": environment(),
         }
     )
+
+
+def _checkpoints(plan: StudyPlan) -> dict[str, str]:
+    """Tell the plan's local checkpoints by their content; what is wrong with one its cells say."""
+    found = {}
+    for model in plan.models:
+        if model.pretrained is not None and Path(model.pretrained).exists():
+            with suppress(OSError, ValueError):
+                found[model.pretrained] = checkpoint_identity(model.pretrained)
+    return found
 
 
 FEW_SUBJECTS = 5
@@ -479,7 +499,7 @@ def _cohort_facts(stores: Sequence[Windows]) -> Cells:
         "generated": first.generated,
         "stores": [
             {
-                "folder": str(windows.folder),
+                "folder": str(Path(str(windows.folder)).resolve()),
                 "fingerprint": windows.fingerprint,
                 "n_chans": windows.info.n_chans,
                 "sfreq": windows.sfreq,

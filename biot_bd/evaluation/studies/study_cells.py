@@ -27,7 +27,6 @@ from biot_bd.exceptions import ContaminationError, ContractError, RunFolderError
 from biot_bd.json_values import check_values, naming
 from biot_bd.probes.slots import SlotReport, check_slots
 from biot_bd.runs import make_folder, read_json, to_jsonable, write_json
-from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.windows import Windows, prepare
 
 FINISHED, FAILED, REFUSED, MISSING = "finished", "failed", "refused", "missing"
@@ -170,6 +169,7 @@ def run_cell(plan: StudyPlan, folder: Path, cell: StudyCell, stores: Sequence[Wi
     details: Cells = {}
     with measured() as cost:
         try:
+            _forget_other_settings(folder, cell, record["settings"])
             _compute(plan, folder, cell, stores, record)
             record["state"] = FINISHED
         except (ContractError, ContaminationError) as error:
@@ -200,9 +200,13 @@ def settings_of(plan: StudyPlan, cell: StudyCell) -> Cells:
     }
 
 
-def other_contents(plan: StudyPlan, folder: Path, stores: Mapping[str, Sequence[Windows]]) -> list[str]:
+def other_contents(
+    plan: StudyPlan, folder: Path, stores: Mapping[str, Sequence[Windows]], checkpoints: Mapping[str, str]
+) -> list[str]:
     """Say which finished cells were computed on other windows, or from other weights, than now lie
     where the plan says; one line a cell.
+
+    ``checkpoints`` tells by their content those that are here.
     """
     lines: list[str] = []
     for cell in plan.cells():
@@ -214,10 +218,9 @@ def other_contents(plan: StudyPlan, folder: Path, stores: Mapping[str, Sequence[
         if run["data"].get("tables") not in [[table.fingerprint for table in windows.tables] for windows in own]:
             places = ", ".join(str(windows.folder) for windows in own)
             lines.append(f"{where}: its windows are not those of {places}")
-        if has_weights(cell.row) and cell.row.model is not None:
-            source = str(cell.row.model.pretrained)
-            if run["identity"].get("checkpoints") != [checkpoint_identity(source)]:
-                lines.append(f"{where}: its weights are not those of {source}, which changed since")
+        source = cell.row.model.pretrained if has_weights(cell.row) and cell.row.model is not None else None
+        if source in checkpoints and run["identity"].get("checkpoints") != [checkpoints[source]]:
+            lines.append(f"{where}: its weights are not those of {source}, which changed since")
     return lines
 
 
@@ -345,7 +348,9 @@ def slot_text(facts: Mapping[str, Any] | None) -> str:
     )
 
 
-def forget_cell(folder: Path, cell: StudyCell) -> None:
-    """Delete the run and the record of a cell, so that it is computed anew."""
-    shutil.rmtree(folder / cell.place, ignore_errors=True)
-    record_path(folder, cell).unlink(missing_ok=True)
+def _forget_other_settings(folder: Path, cell: StudyCell, settings: Mapping[str, Any]) -> None:
+    """Delete what a cell left that was refused or failed with other settings."""
+    before = read_record(folder, cell)
+    if before is not None and before["state"] != FINISHED and before["settings"] != to_jsonable(settings):
+        shutil.rmtree(folder / cell.place, ignore_errors=True)
+        record_path(folder, cell).unlink(missing_ok=True)

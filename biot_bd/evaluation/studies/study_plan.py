@@ -228,7 +228,9 @@ class StudyPlan:
     Parameters
     ----------
     cohorts : sequence of StudyCohort or dict
+        What models are compared on.
     models : sequence of StudyModel or dict
+        What is compared, beside baselines.
     strategies : sequence of str
         Names in ``biot_bd.registry.frozen_probes`` (a probe over frozen embeddings), fine-tuning
         recipes (``"full"``, ``"lora"``, joined by ``+``), or ``"scratch"``.
@@ -239,8 +241,13 @@ class StudyPlan:
         weights, and ``scratch`` beside fine-tuning.  A model without weights has these rows alone.
     seeds : sequence of int
         Each gives one split and one training a fold.
-    cv, validation_fraction, threshold
-        As in :func:`biot_bd.cross_validate`, the same for all.
+    cv : str
+        How subjects are split; this and the next two as in :func:`biot_bd.cross_validate`, the
+        same for all.
+    validation_fraction : float
+        Share of a fold's training subjects that validate.
+    threshold : str or float
+        How the threshold is chosen on the validation predictions.
     training : dict
         Parameters of :class:`biot_bd.BIOTClassifier` for what is trained (``max_epochs``, ``lr``).
     embedding : dict

@@ -13,6 +13,7 @@ from biot_bd.pretraining.embedding_std import embedding_std
 from biot_bd.pretraining.info_nce import info_nce, top1
 from biot_bd.pretraining.micro_batches import in_micro_batches
 from biot_bd.pretraining.objective import Objective
+from biot_bd.pretraining.present_tokens import read_out_present
 from biot_bd.pretraining.whole_batch import of_whole_batch
 
 
@@ -162,8 +163,8 @@ class BIOTContrastive(Objective):
         def views(x: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
             embedded = tokens.embed(tokens.patches(x))
             some = tokens.place(embedded).flatten(1, 2)[:, chosen]
-            masked = tokens.read_out(some, None if there is None else there[:, chosen], chosen)
-            whole = tokens.read_out(tokens.place(embedded).flatten(1, 2), there)
+            masked = read_out_present(tokens, some, None if there is None else there[:, chosen], chosen)
+            whole = read_out_present(tokens, tokens.place(embedded).flatten(1, 2), there)
             return self.predictor(masked).float(), whole.float()
 
         masked, whole = in_micro_batches(views, self.micro_batch, x, there)

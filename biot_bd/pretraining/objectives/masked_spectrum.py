@@ -9,6 +9,7 @@ from biot_bd.models.token_stages import TokenSizes, TokenStages
 from biot_bd.pretraining.batch_random import BatchRandom
 from biot_bd.pretraining.masked_objective import MaskedObjective, MaskedView, Prediction
 from biot_bd.pretraining.masks import Geometry
+from biot_bd.pretraining.present_tokens import encode_present
 from biot_bd.pretraining.target_scale import Standardise
 
 
@@ -81,6 +82,6 @@ class MaskedSpectrum(MaskedObjective):
         """Put the mask token in place of hidden ones, encode all, decode."""
         embedded = tokens.embed(view.patches)
         seen = torch.where(view.hidden[..., None], self.mask_token.to(embedded.dtype), embedded)
-        encoded = tokens.encode(tokens.place(seen).flatten(1, 2), tokens.token_mask(view.present))
-        decoded: Tensor = self.decoder(encoded[:, tokens.n_special :])
+        encoded = encode_present(tokens, tokens.place(seen).flatten(1, 2), tokens.token_mask(view.present))
+        decoded: Tensor = self.decoder(encoded)
         return Prediction(decoded.view(view.patches.shape))

@@ -16,6 +16,7 @@ from biot_bd.pretraining.batch_random import BatchRandom
 from biot_bd.pretraining.corpora import CorpusBatches, Shares, check_shares
 from biot_bd.pretraining.embedding_std import embedding_std
 from biot_bd.pretraining.objective import Objective
+from biot_bd.pretraining.present_tokens import read_out_present
 from biot_bd.pretraining.whole_batch import of_whole_batch
 
 
@@ -148,12 +149,7 @@ class SupervisedMultitask(Objective):
 
     def _embedding(self, tokens: TokenStages, x: Tensor) -> Tensor:
         x, present = tokens.present(x)
-        placed, mask = tokens.tokens(x), tokens.token_mask(present)
-        if mask is None:
-            return tokens.read_out(placed)
-        # A batch of one corpus has the channels of one: those of others would only cost.
-        there = mask.any(dim=0).nonzero()[:, 0]
-        return tokens.read_out(placed[:, there], mask[:, there], places=there)
+        return read_out_present(tokens, tokens.tokens(x), tokens.token_mask(present))
 
     def _by_corpus(self, losses: Tensor, right: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return sums by corpus over the number of windows of the batch, (n_corpora, ...)."""

@@ -16,6 +16,7 @@ from biot_bd.signals.base import WindowTransformer
 from biot_bd.signals.info import SignalInfo
 from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.training import load_pipeline
+from biot_bd.training.persistence.networks import network_pipeline
 
 # Fewer parameters than this and BIOT is called small on every output (the published one has 3.19
 # million).
@@ -29,7 +30,7 @@ class Model:
     Parameters
     ----------
     pipeline : estimator
-        As :func:`biot_bd.training.load_pipeline` gives it.
+        As :func:`biot_bd.training.load_pipeline` gives it; a composite as one network.
     module : torch.nn.Module
         The network, in eval mode.
     monitor : str or None
@@ -88,7 +89,7 @@ def load_model(folder: Path) -> Model:
     ValueError
         The pipeline holds no network, or its files are damaged.
     """
-    pipeline = load_pipeline(folder)
+    pipeline = network_pipeline(load_pipeline(folder))
     last = pipeline.steps[-1][1] if isinstance(pipeline, Pipeline) else pipeline
     module = getattr(last, "module_", None)
     if not isinstance(module, torch.nn.Module):

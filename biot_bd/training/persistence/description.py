@@ -16,8 +16,8 @@ from biot_bd.training.persistence.values import class_to_json, inside, to_json
 
 RECORD = "record_"
 """What loading adds to the last step."""
-_NOT_OF_EMBEDDER = {"cache": None, "engine": "torch", "progress": False}
-_NOT_OF_ENSEMBLE = {"estimator": None, "n_jobs": None}
+_NOT_OF_EMBEDDER: dict[str, Any] = {"cache": None, "engine": "torch", "progress": False}
+_NOT_OF_ENSEMBLE: dict[str, Any] = {"estimator": None, "n_jobs": None}
 """Parameters that belong to the machine, or follow from the members."""
 
 
@@ -91,7 +91,7 @@ def settings_to_json(name: str, step: Any) -> dict[str, Any]:
             f"found {type(step).__name__}, which is not a transformer; "
             "pipelines of transformers that end in BIOTClassifier can be saved"
         )
-    left_out = {EMBEDDER: _NOT_OF_EMBEDDER, ENSEMBLE: _NOT_OF_ENSEMBLE}.get(kind, {})
+    left_out: dict[str, Any] = _NOT_OF_EMBEDDER if kind == EMBEDDER else _NOT_OF_ENSEMBLE if kind == ENSEMBLE else {}
     given = {key: value for key, value in left_out.items() if key in step.get_params(deep=False)}
     return {"name": name, "kind": kind, "class": class_to_json(type(step)), "params": _written(step, **given)}
 

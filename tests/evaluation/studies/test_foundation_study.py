@@ -280,6 +280,46 @@ def test_cells_of_weights_that_changed_are_not_taken_for_those_of_the_plan(store
         run_study(plan, tmp_path / "study")
 
 
+def test_weights_that_are_damaged_or_gone_fail_in_their_cells(store, tmp_path):
+    (tmp_path / "damaged.ckpt").write_bytes(b"no weights")
+    models = [
+        {"name": name, "module": "biot", "pretrained": str(tmp_path / f"{name}.ckpt")} for name in ("damaged", "gone")
+    ]
+    plan = plan_of(
+        store, models=models, strategies=["linear"], baselines=[], random_starts=False, allow_contaminated=True
+    )
+    study = run_study(plan, tmp_path / "study")
+    found = {row["row"]: (row["state"], row["reason"]) for row in study.rows}
+    for name in ("damaged", "gone"):
+        state, reason = found[f"{name}/linear"]
+        assert state == "failed"
+        assert f"{name}.ckpt" in reason
+    assert found["always-on"][0] == "finished"
+
+
+@pytest.mark.slow
+def test_other_windows_in_the_same_place_are_another_study(tmp_path):
+    found = load_dataset("demo", tmp_path / "edf", n_subjects=4, minutes=2, recordings=1)
+    plan = plan_of(prepare(found, tmp_path / "windows", stride_s=10).folder, baselines=[])
+    run_study(plan, tmp_path / "study")
+    prepare(found, tmp_path / "windows", stride_s=5, overwrite=True)
+    with pytest.raises(RunFolderError, match="its windows are not those of"):
+        run_study(plan, tmp_path / "study")
+
+
+@pytest.mark.slow
+def test_a_cell_that_failed_may_be_cured_by_other_settings(store, plugin, tmp_path):
+    def run(broken):
+        model = {"name": "cured", "module": "loudness", "params": {"broken": broken}, "strategies": ["scratch"]}
+        return row_of(
+            run_study(plan_of(store, models=[model], baselines=[]), tmp_path / "study"), "demo", "cured/scratch"
+        )
+
+    assert [run(True)["state"], run(False)["state"]] == ["failed", "finished"]
+    with pytest.raises(RunFolderError, match="broken: was False, now is True"):
+        run(True)
+
+
 def test_weights_that_saw_a_subject_are_refused_before_they_are_asked_for(tmp_path):
     """The checkpoint is named, not here, and its record says that it saw all of CHB-MIT."""
     windows = prepare(recordings(cases=[2, 3, 4, 5]), tmp_path / "windows", stride_s=10)

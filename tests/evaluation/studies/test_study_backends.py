@@ -49,7 +49,7 @@ def test_two_processes_give_the_same_table(plan, here, tmp_path):
 
 
 def test_workers_of_dask_give_the_same_table(plan, here, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="needs dask[distributed]")
+    distributed = pytest.importorskip("distributed")
     with distributed.Client(n_workers=1, threads_per_worker=1, dashboard_address=None):
         assert scores(run_study(plan, tmp_path / "study", n_jobs=1 + 1, backend="dask")) == pytest.approx(here)
 

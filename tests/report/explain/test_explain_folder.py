@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from cheap_pictures import take_no_pictures
+from sklearn.pipeline import make_pipeline
 
-from biot_bd import AttentionProbe
+from biot_bd import AttentionProbe, Embedder, PercentileScaler, save_pipeline
+from biot_bd.embedding import LinearProbe
 from biot_bd.probes import ProbeResult, ProbeTable, load_maps
 from biot_bd.report.explain.folder import Wanted, check_place, explain_to_folder
 from biot_bd.report.explain.model import (
@@ -51,6 +53,21 @@ def test_the_network_gets_what_the_classifier_predicts_on(real_run: Path, store:
     np.testing.assert_allclose(proba, model.pipeline.predict_proba(store[:5]), atol=1e-6)
     np.testing.assert_allclose(seizure_probability(model, signal_of(store[:5])), proba[:, 1], atol=1e-6)
     np.testing.assert_array_equal(model_input_uv(model, signal_of(store[:5])).x, np.asarray(store[:5]))
+
+
+def test_a_probe_behind_an_embedder_is_one_network_to_look_into(store: Any, tmp_path: Path) -> None:
+    size = {"embed_dim": 16, "num_heads": 2, "num_layers": 2}
+    pipeline = make_pipeline(PercentileScaler(), Embedder("biot", module_params=size, device="cpu"), LinearProbe(C=1.0))
+    rows = np.sort(np.concatenate([np.flatnonzero(store.y == label)[:20] for label in (0, 1)]))
+    pipeline.fit(store[rows], store.y[rows])
+    model = load_model(save_pipeline(pipeline, tmp_path))
+    assert model.size.startswith("small BIOT")
+    assert [type(step) for step in model.steps] == [PercentileScaler]
+    np.testing.assert_allclose(
+        seizure_probability(model, signal_of(store[:5])), pipeline.predict_proba(store[:5])[:, 1], atol=1e-6
+    )
+    x = torch.from_numpy(model_input(model, signal_of(store[:2])).x)
+    assert AttentionProbe()(model.module, x).values.shape[:2] == (2, len(store.ch_names))
 
 
 def test_full_size_is_not_called_small() -> None:
