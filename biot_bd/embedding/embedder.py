@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from biot_bd.embedding.cache import EmbeddingCache, scratch_array
 from biot_bd.embedding.frozen_network import FrozenNetwork
+from biot_bd.embedding.own_code import own_code
 from biot_bd.embedding.progress import window_bar
 from biot_bd.signals.base import TakesWindows
 from biot_bd.signals.subject_array import SubjectArray, with_subjects_of
@@ -320,7 +321,9 @@ class Embedder(TakesWindows):
         dict
         """
         check_is_fitted(self)
-        return {"windows": whole.fingerprint, **self.network_.identity(self)}
+        code = own_code(type(step) for step in whole._steps)
+        steps = {"code of steps": code} if code else {}
+        return {"windows": whole.fingerprint, **steps, **self.network_.identity(self)}
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return names of the features, ``embedding0`` and so on.

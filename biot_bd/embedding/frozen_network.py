@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.embedding.graph_engine import GraphEngine
+from biot_bd.embedding.own_code import own_code
 from biot_bd.embedding.reader import EmbeddingReader, embedding_reader
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.inference_plan import PRECISIONS, has_fast, precision_context
@@ -165,6 +166,7 @@ class FrozenNetwork:
         cls = type(self.module)
         arguments = {**net._facts_for_module(net._module_class(), 2), **net.get_params_for("module")}
         config = net.facts_.module_config
+        code = own_code(type(part) for part in self.module.modules())
         return dict(
             to_jsonable(
                 {
@@ -177,6 +179,7 @@ class FrozenNetwork:
                     "pooling": embedder.pooling,
                     "engine": embedder.engine,
                     "precision": self.precision,
+                    **({"code": code} if code else {}),
                     "versions": {name: importlib.metadata.version(name) for name in ("biot-bd", "braindecode")},
                 }
             )

@@ -1,5 +1,6 @@
 """Embeddings on disk: computed once, resumed, shared, checked."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from biot_bd import Embedder, PercentileScaler, Windows, cross_validate, load_dataset, prepare
 from biot_bd.embedding import EmbeddingCache, cache_entries, remove_entry
 from biot_bd.embedding import cache as cache_module
+from biot_bd.embedding.own_code import own_code
 from biot_bd.exceptions import EmbeddingCacheError
 from biot_bd.signals import FixedScaler, Montage
 
@@ -129,6 +131,45 @@ def test_other_steps_weights_or_layers_have_a_place_of_their_own(windows, tmp_pa
     assert len(set(made.values())) == len(made), made
     again = Embedder(module_params=SIZE, device="cpu", cache=tmp_path).fit(windows.map(PercentileScaler()))
     assert again.cache_of(windows.map(PercentileScaler())).key == made["first"]
+
+
+SOURCE = """
+import torch
+from biot_bd.signals import WindowTransformer
+
+class Loudness(torch.nn.Module):
+    def __init__(self, n_chans, n_outputs):
+        super().__init__()
+        self.final_layer = torch.nn.Linear(n_chans, n_outputs)
+
+    def forward(self, x):
+        return self.final_layer(x.abs().MEAN(-1))
+
+class Gain(WindowTransformer):
+    def output_info(self, info):
+        return info
+
+    def apply(self, x, present, info):
+        return x * FACTOR, present
+"""
+
+
+def test_other_code_of_a_plugins_model_or_step_is_another_place(windows, tmp_path, monkeypatch):
+    """Names, parameters and weights stay the same; only what the code computes changes."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (mean, factor) in enumerate([("mean", "1"), ("sum", "1"), ("sum", "2"), ("sum", "2")]):
+        (tmp_path / "clinic_models.py").write_text(
+            SOURCE.replace("MEAN", mean).replace("FACTOR", factor) + "#" * number
+        )
+        sys.modules.pop("clinic_models", None)
+        importlib.invalidate_caches()
+        module = importlib.import_module("clinic_models")
+        mapped = windows.map(module.Gain())
+        kept = Embedder(module.Loudness, device="cpu", cache=tmp_path / "cache").fit_transform(mapped)
+        assert np.array_equal(kept, Embedder(module.Loudness, device="cpu", cache=False).fit_transform(mapped))
+    sys.modules.pop("clinic_models")
+    exec(SOURCE.replace("MEAN", "mean").replace("FACTOR", "3"), namespace := {"__name__": "a_notebook"})
+    assert list(own_code([namespace["Gain"]])) == ["a_notebook:Gain"]
 
 
 def test_changed_weights_are_noticed_without_fit(windows, tiny):
