@@ -24,6 +24,7 @@ from biot_bd.windows import Windows
 CACHE = "embeddings"
 """Folder of a store where the embeddings of its windows lie."""
 GRAPHS = "graphs"
+AT_ONCE = 1024
 
 
 class Embedder(TakesWindows):
@@ -236,14 +237,25 @@ class Embedder(TakesWindows):
                 else:
                     cache = self.cache_of(whole)
                     cache.rows(rows, self._computes(whole), out=out, places=places, told=told)
+                    self._check_usable(whole, rows, out, places)
         return out
+
+    def _check_usable(
+        self, whole: Windows, rows: NDArray[np.int64], out: NDArray[np.float32], places: NDArray[np.int64]
+    ) -> None:
+        """Raise where windows that were asked for could not be embedded, as nothing kept would."""
+        for start in range(0, len(rows), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            empty = np.isnan(out[places[some]]).reshape(len(rows[some]), -1).all(axis=1)
+            if empty.any():
+                self.network_.embed_windows(whole, rows[some][empty])
 
     def _computes(self, whole: Windows) -> Any:
         def compute(start: int, stop: int) -> NDArray[np.float32]:
             made = np.empty((stop - start, *self.embedding_shape_), np.float32)
             for first in range(start, stop, self.batch_size):
                 rows = np.arange(first, min(first + self.batch_size, stop))
-                made[rows - start] = self.network_.embed_windows(whole, rows)
+                made[rows - start] = self.network_.embed_usable(whole, rows, self.embedding_shape_)
             return made
 
         return compute

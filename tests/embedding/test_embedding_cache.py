@@ -49,13 +49,13 @@ def calls(monkeypatch):
     """The rows of every window that a model is given."""
     from biot_bd.embedding.frozen_network import FrozenNetwork
 
-    seen, original = [], FrozenNetwork.embed_windows
+    seen, original = [], FrozenNetwork.embed_usable
 
-    def embed(self, whole, rows):
+    def embed(self, whole, rows, shape):
         seen.extend(rows.tolist())
-        return original(self, whole, rows)
+        return original(self, whole, rows, shape)
 
-    monkeypatch.setattr(FrozenNetwork, "embed_windows", embed)
+    monkeypatch.setattr(FrozenNetwork, "embed_usable", embed)
     return seen
 
 
@@ -131,6 +131,24 @@ def test_other_steps_weights_or_layers_have_a_place_of_their_own(windows, tmp_pa
     assert len(set(made.values())) == len(made), made
     again = Embedder(module_params=SIZE, device="cpu", cache=tmp_path).fit(windows.map(PercentileScaler()))
     assert again.cache_of(windows.map(PercentileScaler())).key == made["first"]
+
+
+def test_windows_that_a_selection_leaves_out_need_not_be_usable(tmp_path):
+    """Parts are computed as a whole, also where some of their windows cannot be embedded."""
+    for number in range(3):
+        seizure = [(10, 10, "sz")]
+        write_edf(tmp_path / "c" / f"s{number}" / "r.edf", EDF[: 4 - number % 2], 30, 100, number, annotations=seizure)
+    montage = Montage("four", ("Fp1-F7", "F7-T7", "T7-P7", "P7-O1"), "bipolar")
+    asked = {"montage": montage, "sfreq": 100, "window_s": 5, "stride_s": 5, "on_missing": "drop"}
+    windows = prepare(load_dataset("recordings-folder", tmp_path / "c"), tmp_path / "w", **asked)
+    whole = windows.present.all(axis=1)
+    assert 0 < whole.sum() < len(whole)
+    mapped = windows.map(PercentileScaler())
+    kept = Embedder("eegnet", device="cpu").fit(mapped[whole])
+    direct = Embedder("eegnet", device="cpu", cache=False).fit_transform(mapped[whole])
+    np.testing.assert_allclose(kept.transform(mapped[whole]), direct, atol=1e-6)
+    with pytest.raises(ValueError, match="EEGNet cannot leave out absent channels, but window 6 channel P7-O1"):
+        kept.transform(mapped)
 
 
 SOURCE = """
