@@ -227,6 +227,9 @@ def test_ranks_count_who_is_at_least_as_near():
     expected = [int(np.where(np.argsort(-row) == k)[0][0]) + 1 for row, k in zip(cosine, shown, strict=True)]
     assert ranks(eeg, gallery, shown).tolist() == expected
     assert ranks(np.ones((1, 5)), np.ones((9, 5)), [4]).tolist() == [9]  # a constant answer is the worst, not the best
+    eeg[3, 2] = np.nan  # not the best either: no image is as near as one at no distance
+    with pytest.raises(ValueError, match="eeg: row 3 is not finite"):
+        retrieval(eeg, gallery, shown, np.full(len(eeg), "a"))
 
 
 def test_embeddings_without_eeg_are_at_chance():
