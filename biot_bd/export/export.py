@@ -14,6 +14,7 @@ import numpy as np
 
 from biot_bd import registry
 from biot_bd.exceptions import BiotBdError, ExportError, ExportGateError, MissingExtraError
+from biot_bd.export.answers import check_answers
 from biot_bd.export.artifact import ARTIFACT, BOUNDS, DECIDES, Probe, write_artifact
 from biot_bd.export.exporters import source_of
 from biot_bd.export.gate_inputs import make_inputs
@@ -175,6 +176,9 @@ class _Trial:
         """
         name = f"{engine} in {precision}"
         self.say(f"proving it: {name}")
+        if engine == "openvino" and precision.endswith("bf16"):  # hung for ever on some convolutions
+            file = self.folder / FILES[self.format][0]
+            check_answers(file, self.inputs, engine, precision, self.source.n_chans, self.source.n_times)
         try:
             run = _engine(engine).build(self.folder / FILES[self.format][0], self.inputs, precision)
         except BiotBdError:

@@ -173,19 +173,14 @@ class StudyRow:
     Examples
     --------
     >>> from biot_bd.evaluation.studies.study_plan import StudyRow
-    >>> StudyRow("always-off", None, "baseline", "baseline").random_start
-    False
+    >>> StudyRow("always-off", None, "baseline", "baseline").kind
+    'baseline'
     """
 
     name: str
     model: StudyModel | None
     strategy: str
     kind: str
-
-    @property
-    def random_start(self) -> bool:
-        """Whether a frozen model has random weights: the chance level of frozen models."""
-        return self.kind == "frozen" and self.model is not None and self.model.pretrained is None
 
 
 @dataclass(frozen=True)
