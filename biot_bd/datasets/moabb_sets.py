@@ -25,7 +25,6 @@ from biot_bd.events.texts import SEIZURE
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.segments import annotations_of, set_annotations
 
-
 OURS = {"PhysionetMotorImagery": "eegmmidb"}
 """Data sets of MOABB that have a loader of their own here: their people have one name in both."""
 
@@ -64,8 +63,9 @@ def load_moabb(
         In volts, as MOABB gives recordings (most are in memory); stimulus channels are dropped.
         Each event is an annotation with the name of its class, which begins and lasts as the data
         set's ``interval`` says.  ``description``: ``subject`` (``moabb-<code>/<n>``; of
-        ``PhysionetMI`` ``eegmmidb/<nnn>``, as by that loader), ``session``, ``run``, ``recording``.  ``generated`` is True for ``FakeDataset``, which is made from seed
-        0 unless ``parameters`` say another.
+        ``PhysionetMI`` ``eegmmidb/<nnn>``, as by that loader), ``session``, ``run``, ``recording``.
+        ``generated`` is True for ``FakeDataset``, which is made from seed 0 unless ``parameters``
+        say another.
 
     Raises
     ------
