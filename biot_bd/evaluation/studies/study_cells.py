@@ -219,7 +219,7 @@ def other_contents(
             places = ", ".join(str(windows.folder) for windows in own)
             lines.append(f"{where}: its windows are not those of {places}")
         source = cell.row.model.pretrained if has_weights(cell.row) and cell.row.model is not None else None
-        if source in checkpoints and run["identity"].get("checkpoints") != [checkpoints[source]]:
+        if source is not None and source in checkpoints and run["identity"].get("checkpoints") != [checkpoints[source]]:
             lines.append(f"{where}: its weights are not those of {source}, which changed since")
     return lines
 
