@@ -347,7 +347,7 @@ class Embedder(TakesWindows):
 
         Returns
         -------
-        ndarray of object, shape (n_features_out_,)
+        ndarray of object, shape (n_features,)
         """
         check_is_fitted(self)
         return np.array([f"embedding{i}" for i in range(self.n_features_out_)], dtype=object)

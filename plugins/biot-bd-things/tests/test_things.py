@@ -114,7 +114,9 @@ def test_the_plugin_keeps_the_contracts(root):
     assert registry.datasets["things-eeg2"] is load_things_eeg2
     check_dataset(load_things_eeg2(root, generated=True))
     check_montage(registry.montages["things-17"])
-    check_label_rule(ShownImages)
+    check_label_rule(
+        ShownImages, annotations=[(5.0, 0.1, "image/test/2"), (8.0, 0.1, "target"), (9.5, 0.1, "image/test/1")]
+    )
 
 
 def test_samples_and_onsets_are_those_of_the_file(root):
