@@ -25,6 +25,9 @@ from biot_bd.events.texts import SEIZURE
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.segments import annotations_of, set_annotations
 
+OURS = {"PhysionetMotorImagery": "eegmmidb"}
+"""Data sets of MOABB that have a loader of their own here: their people have one name in both."""
+
 
 def load_moabb(
     root: str | os.PathLike[str],
@@ -59,9 +62,10 @@ def load_moabb(
     BaseConcatDataset of RawDataset
         In volts, as MOABB gives recordings (most are in memory); stimulus channels are dropped.
         Each event is an annotation with the name of its class, which begins and lasts as the data
-        set's ``interval`` says.  ``description``: ``subject`` (``moabb-<code>/<n>``), ``session``,
-        ``run``, ``recording``.  ``generated`` is True for ``FakeDataset``, which is made from seed
-        0 unless ``parameters`` say another.
+        set's ``interval`` says.  ``description``: ``subject`` (``moabb-<code>/<n>``; of
+        ``PhysionetMI`` ``eegmmidb/<nnn>``, as by that loader), ``session``, ``run``, ``recording``.
+        ``generated`` is True for ``FakeDataset``, which is made from seed 0 unless ``parameters``
+        say another.
 
     Raises
     ------
@@ -90,7 +94,7 @@ def load_moabb(
         for session, runs in sessions.items():
             for run, raw in runs.items():
                 name = re.sub(r"[^\w.+-]", "-", f"{kind.__name__}_{subject:03d}_{session}_{run}")
-                whose = f"{_space(source)}/{subject}"
+                whose = _subject_name(source, subject)
                 parts.append(
                     RawDataset(
                         _tidied(raw, kept, name),
@@ -126,7 +130,12 @@ def _class_in(module: Any, name: Any, where: str, option: str) -> Any:
 
 
 def _space(source: Any) -> str:
-    return "moabb-" + re.sub(r"[^\w.-]", "-", str(source.code))
+    code = str(source.code)
+    return OURS.get(code) or "moabb-" + re.sub(r"[^\w.-]", "-", code)
+
+
+def _subject_name(source: Any, subject: Any) -> str:
+    return f"{_space(source)}/{int(subject):03d}" if str(source.code) in OURS else f"{_space(source)}/{subject}"
 
 
 def _subjects(subjects: Any, source: Any) -> list[int] | None:

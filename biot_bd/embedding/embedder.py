@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from biot_bd.embedding.cache import EmbeddingCache, scratch_array
 from biot_bd.embedding.frozen_network import FrozenNetwork
+from biot_bd.embedding.own_code import own_code
 from biot_bd.embedding.progress import window_bar
 from biot_bd.signals.base import TakesWindows
 from biot_bd.signals.subject_array import SubjectArray, with_subjects_of
@@ -23,6 +24,7 @@ from biot_bd.windows import Windows
 CACHE = "embeddings"
 """Folder of a store where the embeddings of its windows lie."""
 GRAPHS = "graphs"
+AT_ONCE = 1024
 
 
 class Embedder(TakesWindows):
@@ -235,14 +237,25 @@ class Embedder(TakesWindows):
                 else:
                     cache = self.cache_of(whole)
                     cache.rows(rows, self._computes(whole), out=out, places=places, told=told)
+                    self._check_usable(whole, rows, out, places)
         return out
+
+    def _check_usable(
+        self, whole: Windows, rows: NDArray[np.int64], out: NDArray[np.float32], places: NDArray[np.int64]
+    ) -> None:
+        """Raise where windows that were asked for could not be embedded, as nothing kept would."""
+        for start in range(0, len(rows), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            empty = np.isnan(out[places[some]]).reshape(len(rows[some]), -1).all(axis=1)
+            if empty.any():
+                self.network_.embed_windows(whole, rows[some][empty])
 
     def _computes(self, whole: Windows) -> Any:
         def compute(start: int, stop: int) -> NDArray[np.float32]:
             made = np.empty((stop - start, *self.embedding_shape_), np.float32)
             for first in range(start, stop, self.batch_size):
                 rows = np.arange(first, min(first + self.batch_size, stop))
-                made[rows - start] = self.network_.embed_windows(whole, rows)
+                made[rows - start] = self.network_.embed_usable(whole, rows, self.embedding_shape_)
             return made
 
         return compute
@@ -320,7 +333,9 @@ class Embedder(TakesWindows):
         dict
         """
         check_is_fitted(self)
-        return {"windows": whole.fingerprint, **self.network_.identity(self)}
+        code = own_code(type(step) for step in whole._steps)
+        steps = {"code of steps": code} if code else {}
+        return {"windows": whole.fingerprint, **steps, **self.network_.identity(self)}
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return names of the features, ``embedding0`` and so on.
@@ -332,7 +347,7 @@ class Embedder(TakesWindows):
 
         Returns
         -------
-        ndarray of object, shape (n_features_out_,)
+        ndarray of object, shape (n_features,)
         """
         check_is_fitted(self)
         return np.array([f"embedding{i}" for i in range(self.n_features_out_)], dtype=object)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.embedding.graph_engine import GraphEngine
+from biot_bd.embedding.own_code import own_code
 from biot_bd.embedding.reader import EmbeddingReader, embedding_reader
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.inference_plan import PRECISIONS, has_fast, precision_context
@@ -165,6 +166,7 @@ class FrozenNetwork:
         cls = type(self.module)
         arguments = {**net._facts_for_module(net._module_class(), 2), **net.get_params_for("module")}
         config = net.facts_.module_config
+        code = own_code(type(part) for part in self.module.modules())
         return dict(
             to_jsonable(
                 {
@@ -177,6 +179,7 @@ class FrozenNetwork:
                     "pooling": embedder.pooling,
                     "engine": embedder.engine,
                     "precision": self.precision,
+                    **({"code": code} if code else {}),
                     "versions": {name: importlib.metadata.version(name) for name in ("biot-bd", "braindecode")},
                 }
             )
@@ -210,6 +213,32 @@ class FrozenNetwork:
             check_windows(x, present, SignalInfo(whole.ch_names, whole.sfreq, x.shape[2], None, x.shape[1]))
         return self.embed(x)
 
+    def embed_usable(self, whole: Windows, rows: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Read windows and embed those that can be; others, which nobody may ask for, are NaN.
+
+        Parameters
+        ----------
+        whole : Windows
+        rows : ndarray of int, shape (n,)
+        shape : tuple of int
+            Of the embedding of a window.
+        """
+        x = whole.read(rows)
+        present = present_channels(x)
+        usable = present.any(axis=1) if self._takes_absent else present.all(axis=1)
+        if not whole.always_finite:
+            usable &= np.array([np.isfinite(window[there]).all() for window, there in zip(x, present, strict=True)])
+        if usable.all():
+            return self.embed(x)
+        made = np.full((len(rows), *shape), np.nan, np.float32)
+        if usable.any():
+            made[usable] = self.embed(x[usable])
+        return made
+
+    @property
+    def _takes_absent(self) -> bool:
+        return bool(getattr(self.module, "accepts_absent_channels", False))
+
     def check_present(self, present: NDArray[np.bool_], ch_names: Any, rows: NDArray[np.int64] | None = None) -> None:
         """Raise where channels are absent that the model cannot leave out, or a window has none."""
         if present.all():
@@ -218,9 +247,13 @@ class FrozenNetwork:
         if len(empty):
             number = int(empty[0] if rows is None else rows[empty[0]])
             raise ValueError(f"window {number} has no channel that is present; leave such windows out")
-        if not getattr(self.module, "accepts_absent_channels", False):
+        if not self._takes_absent:
+            absent = ~present
+            if rows is not None:  # numbers of the table, not of the batch
+                absent = np.zeros((int(rows.max()) + 1, present.shape[1]), bool)
+                absent[rows] = ~present
             raise ValueError(
-                f"{type(self.module).__name__} cannot leave out absent channels, but {describe_channels(~present, ch_names)} "
+                f"{type(self.module).__name__} cannot leave out absent channels, but {describe_channels(absent, ch_names)} "
                 "are absent; put FillAbsent in front, take BIOT or another montage, or leave these windows out"
             )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biot_bd.evaluation.run_facts import DataFacts
+from biot_bd.evaluation.run_facts import DataFacts, of_seizures
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.labels import given_labels, read_labels
 from biot_bd.training.soft_targets import are_soft, read_targets
@@ -52,6 +52,11 @@ class Data:
     facts: DataFacts
     classes: tuple[str, ...] = TWO_CLASSES
     targets: np.ndarray | None = None
+
+    @property
+    def of_seizures(self) -> bool:
+        """Whether the second of two classes is that of seizures, so that there are events."""
+        return of_seizures(self.classes)
 
     @property
     def by_class(self) -> bool:
@@ -109,6 +114,8 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
         X = np.asarray(X)
     if not is_windows and not hasattr(X, "get_data") and getattr(getattr(X, "dtype", None), "kind", "") not in "fiu":
         raise ValueError(f"cross-validation takes Windows, an array of numbers or Epochs, not {type(X).__name__}")
+    if is_windows and y is None:
+        _check_one_meaning(X)
     targets = X.targets if y is None and is_windows else y if are_soft(y) else None
     y = X.y if y is None and is_windows else y
     groups = X.groups if groups is None and is_windows else groups
@@ -134,7 +141,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     nothing = {"recording": None, "subject": subjects, "start_s": np.nan, "stop_s": np.nan}
     table = _table(X, subjects) if is_windows else pd.DataFrame(nothing)
     facts = _facts(X, labels, subjects, table, targets)
-    if len(classes) > 2 or targets is not None:
+    if classes != TWO_CLASSES or targets is not None:
         facts |= _facts_by_class(classes, labels, subjects, targets)  # type: ignore[typeddict-item]
     return Data(X, labels, subjects, table, facts, classes, targets)
 
@@ -172,6 +179,16 @@ def check_classes(estimator: Any, n_classes: int = 2) -> None:
                 f"classes={part.classes!r}, but cross-validation and final models know the labels 0 (background) and 1 "
                 "(seizure) only; give classes=(0, 1), or leave them out"
             )
+
+
+def _check_one_meaning(windows: Windows) -> None:
+    """Raise where labels mean other things in the corpora that windows are of."""
+    found = list(dict.fromkeys(table.classes for table in windows.tables))
+    if len(found) > 1:
+        raise ValueError(
+            f"labels mean other things in each of the joined corpora: {' | '.join(', '.join(one) for one in found)} (from 0 on); "
+            "relabel all of them by one rule, or score each alone"
+        )
 
 
 def _class_names(names: tuple[str, ...], labels: np.ndarray, targets: np.ndarray | None) -> tuple[str, ...]:

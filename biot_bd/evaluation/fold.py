@@ -424,7 +424,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold) if two else NO_THRESHOLD
     if two and is_saved(estimator):
         last.threshold_ = threshold.value  # what the saved model's predict uses
-    detectors = fit_detectors(task.event_detector, data, valid) if two else None
+    detectors = fit_detectors(task.event_detector, data, valid)
     # Of this fold; the study was allowed before.
     seen_before = check_contamination(task.origins, fold.test, recordings=data.recording_table, allow=True)
     known: Cells = {

@@ -133,9 +133,9 @@ def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> D
     Returns
     -------
     Detectors or None
-        None where the data names no recordings.
+        None where the data names no recordings, or its classes are not background and seizure.
     """
-    recordings = recording_scores(data, valid)
+    recordings = recording_scores(data, valid) if data.of_seizures else None
     if recordings is None:
         return None
     return fitted_detectors(template, recordings, window_length_s(data.table))

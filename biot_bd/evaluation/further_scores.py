@@ -17,7 +17,7 @@ import pandas as pd
 from biot_bd.evaluation.conformal import coverage_of, sets_of
 from biot_bd.evaluation.metrics.sens_fa import FORMS, sens_fa_score, step_area
 from biot_bd.evaluation.metrics.window_metrics import Score
-from biot_bd.evaluation.run_facts import Cells
+from biot_bd.evaluation.run_facts import Cells, of_seizures
 from biot_bd.evaluation.stored_predictions import StoredRun
 from biot_bd.events.chance import score_chance
 from biot_bd.events.detector import EventDetector
@@ -31,6 +31,7 @@ RATES_PER_H = (1.0, 0.1)
 _STEP_DIGITS = 6
 _NO_RECORDINGS = "the data names no recordings, so there are no events"
 _SEVERAL = "more than two classes"
+_NO_SEIZURES = "the classes are others than background and seizure"
 
 
 def sens_fa_of(predictions: pd.DataFrame) -> Cells:
@@ -84,6 +85,12 @@ def _undefined(reason: str) -> Cells:
     return {"window_s": None, **{form: Score(None, reason).as_dict() for form in FORMS}}
 
 
+def _why_no_events(run: StoredRun) -> str:
+    if run.several_classes:
+        return _SEVERAL
+    return _NO_RECORDINGS if of_seizures(run.run["data"].get("classes")) else _NO_SEIZURES
+
+
 def _by_fold(test: pd.DataFrame) -> list[tuple[pd.DataFrame, np.ndarray]]:
     numbers = test["fold"].to_numpy()
     return [(test[numbers == fold], np.flatnonzero(numbers == fold)) for fold in np.unique(numbers)]
@@ -91,7 +98,9 @@ def _by_fold(test: pd.DataFrame) -> list[tuple[pd.DataFrame, np.ndarray]]:
 
 def sens_fa(run: StoredRun) -> Cells:
     """Return the Sens@FA AUC of windows; see :func:`sens_fa_of`."""
-    return _undefined(_SEVERAL) if run.several_classes else sens_fa_of(run.predictions)
+    if not of_seizures(run.run["data"].get("classes")):
+        return _undefined(_why_no_events(run))
+    return sens_fa_of(run.predictions)
 
 
 def sensitivity_at_fa(run: StoredRun, rates_per_h: Sequence[float] = RATES_PER_H) -> Cells:
@@ -127,7 +136,7 @@ def sensitivity_at_fa(run: StoredRun, rates_per_h: Sequence[float] = RATES_PER_H
 def _sweeps(run: StoredRun) -> tuple[dict[int, Sweep], str | None]:
     """Return the sweep of each fold that has seizures, or why there is none."""
     if run.recordings is None:
-        return {}, _SEVERAL if run.several_classes else _NO_RECORDINGS
+        return {}, _why_no_events(run)
     out = {}
     for fold in run.folds:
         events, test = fold["events"], run.test[run.test["fold"] == fold["fold"]]
@@ -149,7 +158,7 @@ def _of_events(score: Callable[..., Cells], run: StoredRun) -> Cells:
     """Return scores of the events that the folds' detectors found, or why there are none."""
     recordings = run.recordings
     if recordings is None:
-        return {"value": None, "reason": _SEVERAL if run.several_classes else _NO_RECORDINGS}
+        return {"value": None, "reason": _why_no_events(run)}
     return score(recordings)
 
 

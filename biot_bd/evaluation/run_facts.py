@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
@@ -75,7 +75,7 @@ class DataFacts(TypedDict):
     tables: NotRequired[list[str]]
     """Fingerprints of the tables that prepared windows were read from; absent in older runs."""
     classes: NotRequired[list[str]]
-    """Names by label, where there are more than two classes or soft targets."""
+    """Names by label, where they are not background and seizure, or there are soft targets."""
     soft_targets: NotRequired[bool]
     n_windows_by_class: NotRequired[list[int]]
 
@@ -309,6 +309,17 @@ def read_intervals(folder: str | os.PathLike[str]) -> Any:
     """
     paths = (Path(folder) / name for name in (INTERVALS, FORMER_INTERVALS))
     return next((read_facts(path) for path in paths if path.is_file()), None)
+
+
+def of_seizures(classes: Sequence[str] | None) -> bool:
+    """Return whether the second of two classes is that of seizures, so that there are events.
+
+    Parameters
+    ----------
+    classes : sequence of str or None
+        Names by label; None where they are background and seizure.
+    """
+    return classes is None or (len(classes) == 2 and classes[1].lower().startswith(("seiz", "sz")))
 
 
 def class_columns(table: pd.DataFrame, stem: str) -> list[str]:

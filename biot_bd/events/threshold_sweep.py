@@ -156,7 +156,7 @@ def sweep_thresholds(recordings: Sequence[Cells], parameters: ScoringParameters 
     --------
     >>> sweep = sweep_thresholds([Cells("rec01", [0.1, 0.9, 0.5], 300.0, [(300.0, 360.0)])])
     >>> sweep.thresholds.tolist(), sweep.tp.tolist(), sweep.fp.tolist()
-    ([0.9, 0.5, 0.1], [1, 1, 1], [0, 1, 2])
+    ([0.9, 0.5, 0.1], [1, 1, 1], [0, 1, 1])
     """
     parameters = parameters or ScoringParameters()
     if parameters.min_overlap != 0:

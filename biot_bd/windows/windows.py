@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 import threading
 import warnings
 import weakref
@@ -795,13 +796,16 @@ def _uses_cache(step: WindowTransformer) -> bool:
 def _described(steps: Sequence[WindowTransformer]) -> list[str]:
     """Return texts that are equal where the steps are.
 
-    A step's own repr leaves out what is long.
+    A step's own repr leaves out what is long, as that of a large array does.  What a step learnt,
+    which the contract forbids, tells it from others all the same.
     """
-    return [
-        f"{type(step).__module__}.{type(step).__qualname__}"
-        + repr(sorted((key, repr(value)) for key, value in step.get_params().items()))
-        for step in steps
-    ]
+    found = []
+    for step in steps:
+        learnt = {key: value for key, value in vars(step).items() if key.endswith("_") and not key.startswith("_")}
+        with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+            values = sorted((key, repr(value)) for key, value in {**step.get_params(), **learnt}.items())
+        found.append(f"{type(step).__module__}.{type(step).__qualname__}{values!r}")
+    return found
 
 
 def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stride_s: float | None) -> Path:

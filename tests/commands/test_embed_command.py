@@ -79,7 +79,7 @@ def test_report_makes_the_page_again_and_says_where_windows_are_gone(out, store,
 def test_the_same_call_computes_nothing_again_and_json_is_all_there_is(store, out, cheap_pictures, capsys, monkeypatch):
     from biot_bd.embedding.frozen_network import FrozenNetwork
 
-    monkeypatch.setattr(FrozenNetwork, "embed_windows", None)
+    monkeypatch.setattr(FrozenNetwork, "embed_usable", None)
     assert main(["embed", str(store), "-o", str(out), "--map", "pca", "--device", "cpu", *TINY, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["shape"] == [24, 16]

@@ -51,7 +51,9 @@ def test_report_opens_the_page(
 def test_report_of_no_run_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "report", tmp_path / "nowhere")
     assert (status, out) == (1, "")
-    assert "expected a run folder or a pretrained model, found no such folder" in err
+    assert (
+        "expected a run folder or a pretrained model or embedded windows or a study of foundation models, found" in err
+    )
     assert err.count("\n") == 1
 
 

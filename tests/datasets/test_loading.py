@@ -34,7 +34,7 @@ def foreign():
 
 def test_options_are_checked_by_name(tmp_path):
     with pytest.raises(
-        TypeError, match=r"'demo' has no option minuts; it has: n_subjects, recordings, minutes, seed, subjects"
+        TypeError, match=r"'demo' has no option minuts; it has: n_subjects, recordings, minutes, seed, reference"
     ):
         load_dataset("demo", tmp_path, minuts=3)
     with pytest.raises(registry.UnknownNameError, match=r"no datasets named 'chbmit'.*did you mean 'chb-mit'"):

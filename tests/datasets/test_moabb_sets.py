@@ -1,12 +1,14 @@
 """Data sets of MOABB: names, events, units, settings left alone; FakeDataset pretrains and fine-tunes."""
 
 import os
+from types import SimpleNamespace
 
 import mne
 import numpy as np
 import pytest
 
 from biot_bd import BIOTClassifier, Pretrainer, load_dataset, prepare
+from biot_bd.datasets import moabb_sets
 from biot_bd.datasets.loading import options_of, split_variant
 from biot_bd.pretraining import pretrain
 from biot_bd.signals import Montage
@@ -111,3 +113,11 @@ def test_a_fake_data_set_pretrains_and_fine_tunes(dataset, tmp_path):
     assert (report.missing, report.unexpected, report.shapes) == ((), (), {})
     assert set(report.channels) == {"C3", "Cz", "C4"}
     assert list(classifier.classes_) == [0, 1, 2]
+
+
+def test_people_of_eegmmidb_have_one_name_whoever_loads_them():
+    """Weights pretrained on one and tested on the other would look clean under two names."""
+    source = SimpleNamespace(code="PhysionetMotorImagery", subject_list=[1, 2, 10])
+    assert [moabb_sets._subject_name(source, n) for n in (1, 10)] == ["eegmmidb/001", "eegmmidb/010"]
+    assert moabb_sets._subjects(["eegmmidb/010", 2], source) == [2, 10]
+    assert moabb_sets._subject_name(SimpleNamespace(code="BNCI2014-001"), 3) == "moabb-BNCI2014-001/3"

@@ -1,5 +1,6 @@
 """Embeddings on disk: computed once, resumed, shared, checked."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from biot_bd import Embedder, PercentileScaler, Windows, cross_validate, load_dataset, prepare
 from biot_bd.embedding import EmbeddingCache, cache_entries, remove_entry
 from biot_bd.embedding import cache as cache_module
+from biot_bd.embedding.own_code import own_code
 from biot_bd.exceptions import EmbeddingCacheError
 from biot_bd.signals import FixedScaler, Montage
 
@@ -47,13 +49,13 @@ def calls(monkeypatch):
     """The rows of every window that a model is given."""
     from biot_bd.embedding.frozen_network import FrozenNetwork
 
-    seen, original = [], FrozenNetwork.embed_windows
+    seen, original = [], FrozenNetwork.embed_usable
 
-    def embed(self, whole, rows):
+    def embed(self, whole, rows, shape):
         seen.extend(rows.tolist())
-        return original(self, whole, rows)
+        return original(self, whole, rows, shape)
 
-    monkeypatch.setattr(FrozenNetwork, "embed_windows", embed)
+    monkeypatch.setattr(FrozenNetwork, "embed_usable", embed)
     return seen
 
 
@@ -129,6 +131,63 @@ def test_other_steps_weights_or_layers_have_a_place_of_their_own(windows, tmp_pa
     assert len(set(made.values())) == len(made), made
     again = Embedder(module_params=SIZE, device="cpu", cache=tmp_path).fit(windows.map(PercentileScaler()))
     assert again.cache_of(windows.map(PercentileScaler())).key == made["first"]
+
+
+def test_windows_that_a_selection_leaves_out_need_not_be_usable(tmp_path):
+    """Parts are computed as a whole, also where some of their windows cannot be embedded."""
+    for number in range(3):
+        seizure = [(10, 10, "sz")]
+        write_edf(tmp_path / "c" / f"s{number}" / "r.edf", EDF[: 4 - number % 2], 30, 100, number, annotations=seizure)
+    montage = Montage("four", ("Fp1-F7", "F7-T7", "T7-P7", "P7-O1"), "bipolar")
+    asked = {"montage": montage, "sfreq": 100, "window_s": 5, "stride_s": 5, "on_missing": "drop"}
+    windows = prepare(load_dataset("recordings-folder", tmp_path / "c"), tmp_path / "w", **asked)
+    whole = windows.present.all(axis=1)
+    assert 0 < whole.sum() < len(whole)
+    mapped = windows.map(PercentileScaler())
+    kept = Embedder("eegnet", device="cpu").fit(mapped[whole])
+    direct = Embedder("eegnet", device="cpu", cache=False).fit_transform(mapped[whole])
+    np.testing.assert_allclose(kept.transform(mapped[whole]), direct, atol=1e-6)
+    with pytest.raises(ValueError, match="EEGNet cannot leave out absent channels, but window 6 channel P7-O1"):
+        kept.transform(mapped)
+
+
+SOURCE = """
+import torch
+from biot_bd.signals import WindowTransformer
+
+class Loudness(torch.nn.Module):
+    def __init__(self, n_chans, n_outputs):
+        super().__init__()
+        self.final_layer = torch.nn.Linear(n_chans, n_outputs)
+
+    def forward(self, x):
+        return self.final_layer(x.abs().MEAN(-1))
+
+class Gain(WindowTransformer):
+    def output_info(self, info):
+        return info
+
+    def apply(self, x, present, info):
+        return x * FACTOR, present
+"""
+
+
+def test_other_code_of_a_plugins_model_or_step_is_another_place(windows, tmp_path, monkeypatch):
+    """Names, parameters and weights stay the same; only what the code computes changes."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (mean, factor) in enumerate([("mean", "1"), ("sum", "1"), ("sum", "2"), ("sum", "2")]):
+        (tmp_path / "clinic_models.py").write_text(
+            SOURCE.replace("MEAN", mean).replace("FACTOR", factor) + "#" * number
+        )
+        sys.modules.pop("clinic_models", None)
+        importlib.invalidate_caches()
+        module = importlib.import_module("clinic_models")
+        mapped = windows.map(module.Gain())
+        kept = Embedder(module.Loudness, device="cpu", cache=tmp_path / "cache").fit_transform(mapped)
+        assert np.array_equal(kept, Embedder(module.Loudness, device="cpu", cache=False).fit_transform(mapped))
+    sys.modules.pop("clinic_models")
+    exec(SOURCE.replace("MEAN", "mean").replace("FACTOR", "3"), namespace := {"__name__": "a_notebook"})
+    assert list(own_code([namespace["Gain"]])) == ["a_notebook:Gain"]
 
 
 def test_changed_weights_are_noticed_without_fit(windows, tiny):

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import average_precision_score
+from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
@@ -23,7 +24,7 @@ from biot_bd.embedding import (
     MLPProbe,
     RidgeProbe,
 )
-from biot_bd.exceptions import BiotBdError
+from biot_bd.exceptions import BiotBdError, SubjectLeakError
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import FixedSubjects
 
@@ -337,3 +338,20 @@ def test_errors_of_the_package_are_not_swallowed(two_classes):
 
     with pytest.raises(BiotBdError, match="the split's own"):
         LinearProbe(train_split=failing).fit(x, y, groups)
+
+
+@pytest.mark.parametrize("cls", [LinearProbe, RidgeProbe, KNNProbe, MLPProbe, AttentionPoolProbe])
+def test_other_windows_of_subjects_that_were_learnt_are_not_predicted(cls):
+    """The commonest leak: cross_val_score with cv=2 puts every subject on both sides."""
+    rng, y, subjects = np.random.default_rng(0), np.tile([0, 1], 20), np.repeat(list("abcd"), 10)
+    x = rng.normal(size=(40, 3, 4)) + y[:, None, None]
+    X = SubjectArray(x if cls.pooling == "tokens" else x.mean(axis=1), subjects)
+    probe = cls(1 if cls is KNNProbe else 1.0)
+    with pytest.raises(SubjectLeakError, match="trained on other windows of a, b, c and 1 more"):
+        cross_val_score(probe, X, y, cv=KFold(2, shuffle=True, random_state=0), error_score="raise")
+    assert np.isfinite(cross_val_score(probe, X, y, cv=GroupKFold(2), groups=subjects)).all()
+    own = clone(probe).set_params(seen_subjects="warn").fit(X[::3], y[::3])
+    assert own.predict_proba(X[:20:3]).shape == (7, 2)
+    with pytest.warns(UserWarning, match="trained on other windows"):
+        own.predict(X)
+    assert own.set_params(seen_subjects="allow").predict(X).shape == (40,)

@@ -3,16 +3,20 @@
 import sys
 from pathlib import Path
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
+from braindecode.datasets import BaseConcatDataset, RawDataset
 from scipy.special import rel_entr
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from biot_bd import BIOTClassifier, cross_validate, load_pipeline
-from biot_bd.evaluation import Metric, Result, assess, baseline, fit_all, make_folds
+from biot_bd import BIOTClassifier, Windows, cross_validate, load_pipeline, prepare
+from biot_bd.evaluation import Metric, Result, assess, baseline, fit_all, make_folds, rescore
 from biot_bd.evaluation.run_facts import PREDICTION_COLUMNS, class_columns
+from biot_bd.signals import Montage
+from biot_bd.windows import Annotated
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from soft_losses import SharedCrossEntropy
@@ -243,3 +247,38 @@ def test_somebody_validates_though_no_choice_leaves_every_class_on_both_sides():
     folds = make_folds("subject-loo", y, subjects, validation_fraction=0.25)
     assert all(len(fold.valid) == 1 for fold in folds)
     assert sorted(name for fold in folds for name in fold.valid) == ["a", "b", "c", "d", "e"]
+
+
+def annotated_windows(folder, classes, lab="lab"):
+    """Two recordings of 20 s, the first half of which has one annotation, the second another."""
+    names, parts = ("Fp1-F7", "F7-T7"), []
+    for number in range(2):
+        x = np.random.default_rng([number, len(lab)]).normal(0, 2e-5, (2, 2000))
+        raw = mne.io.RawArray(x, mne.create_info(list(names), 100.0, "eeg"), verbose="error")
+        raw.set_annotations(mne.Annotations([0.0, 10.0], [10.0, 10.0], list(classes)))
+        parts.append(RawDataset(raw, {"subject": f"{lab}/{number}", "recording": f"{lab}{number}"}))
+    asked = {"labels": Annotated(classes=classes), "montage": Montage("two", names, "bipolar")}
+    return prepare(BaseConcatDataset(parts), folder, sfreq=100, window_s=5, stride_s=5, **asked)
+
+
+@pytest.mark.parametrize("classes", [("left", "right"), ("rest", "sz")])
+def test_two_classes_that_are_no_seizures_have_no_events_and_no_false_alarms(tmp_path, classes):
+    """Windows of a task are no alarms: a run of left and right would report hundreds of them a day."""
+    windows = annotated_windows(tmp_path / "w", classes)
+    result = cross_validate(baseline("line-length", windows), windows, folder=tmp_path / "run", progress=False)
+    further = rescore(tmp_path / "run")["further"]
+    if classes[1] == "sz":
+        assert result.metrics["events"]["macro"]["events"]["fa_per_24h"]["n_subjects"] == 2
+        assert further["chance"]["pooled"]["n_seizures"] == 2
+        return
+    assert result.metrics["events"] is None
+    assert "- classes: 0 left, 1 right" in str(result)
+    for reason in (further["sens_fa_auc"]["strict"]["reason"], further["chance"]["reason"]):
+        assert reason == "the classes are others than background and seizure"
+
+
+def test_corpora_whose_labels_mean_other_things_are_not_scored_as_one(tmp_path):
+    first = annotated_windows(tmp_path / "first", ("left", "right"))
+    second = annotated_windows(tmp_path / "second", ("right", "left"), lab="other")
+    with pytest.raises(ValueError, match=r"left, right \| right, left \(from 0 on\); relabel all of them by one rule"):
+        cross_validate(baseline("line-length", first), Windows.mix([first, second]), progress=False)

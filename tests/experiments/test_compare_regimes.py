@@ -47,6 +47,7 @@ def done(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_checkpoint_was_trained_on_other_generated_subjects(done):
     file = done / "checkpoint" / "encoder.ckpt"
     seen = provenance_of(file)
@@ -63,6 +64,7 @@ def test_the_checkpoint_was_trained_on_other_generated_subjects(done):
     assert not any("clshead" in key for key in official)
 
 
+@pytest.mark.slow
 def test_all_regimes_have_one_architecture_and_the_probe_is_frozen(done):
     saved = BIOT.from_checkpoint(done / "checkpoint/encoder.ckpt", n_outputs=2).state_dict()
     states = {
@@ -75,6 +77,7 @@ def test_all_regimes_have_one_architecture_and_the_probe_is_frozen(done):
     assert same == {"scratch": False, "linear-probe": True, "full": False}
 
 
+@pytest.mark.slow
 def test_table_plot_and_tests_stand_in_the_report(done):
     result = StudyResult.open(done / "study")
     assert result.regimes == ["scratch", "full", "linear-probe"]
@@ -95,6 +98,7 @@ def test_table_plot_and_tests_stand_in_the_report(done):
         assert f'data-average="macro" data-metric="average_precision" data-of="{name}"' in page
 
 
+@pytest.mark.slow
 def test_tensorboard_has_the_attention_of_all_regimes_under_names_that_tell_them_apart(done):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -132,6 +136,7 @@ def test_a_namespace_of_the_demo_is_a_plain_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_saw_a_test_subject_is_refused_before_the_first_fit(done, tmp_path, capsys):
     """The model of a fold saw demo subjects; it may not start another study on them."""
     seen = done / "study/full/seed-0/folds/00/model"
@@ -160,6 +165,7 @@ def test_a_checkpoint_that_saw_a_test_subject_is_refused_before_the_first_fit(do
     assert not (tmp_path / "f/run/folds").exists()
 
 
+@pytest.mark.slow
 def test_chbmit_finetune_runs_from_a_clean_checkpoint(done, tmp_path, capsys):
     module = script("chbmit_finetune")
     module.make_windows = lambda options: __import__("biot_bd").Windows.open(done / "windows")

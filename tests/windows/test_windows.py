@@ -320,6 +320,34 @@ def test_a_step_of_ones_own(windows, array):
     same(np.asarray(windows.map(Negate())), -array)
 
 
+class Weighted(WindowTransformer):
+    def __init__(self, weights=None):
+        self.weights = weights
+
+    def output_info(self, info):
+        return info
+
+    def apply(self, x, present, info):
+        return x * np.float32(self.weights[30, 30]), present
+
+
+def test_steps_that_differ_in_one_number_of_a_large_array_make_other_windows(windows):
+    """What is kept of windows (embeddings, probes) is found by their fingerprint."""
+    ones, another = np.ones((64, 64)), np.ones((64, 64))
+    another[30, 30] += 1e-12
+    first, second = windows.map(Weighted(ones)), windows.map(Weighted(another))
+    assert first.fingerprint != second.fingerprint
+    assert first.fingerprint == windows.map(Weighted(ones.copy())).fingerprint
+    with pytest.raises(ValueError, match="different steps"):
+        Windows.concat([first, second])
+
+
+def test_what_a_step_learnt_makes_other_windows(windows):
+    learnt = Weighted(np.ones((31, 31)))
+    learnt.mean_ = np.ones(2)
+    assert windows.map(learnt).fingerprint != windows.map(Weighted(np.ones((31, 31)))).fingerprint
+
+
 @pytest.mark.parametrize("labels", ["overlap", Overlap(2)])
 def test_labels_mean_the_same_in_prepare_and_relabel(small, tmp_path, labels):
     direct = prepare(small, tmp_path / "direct", labels=labels)

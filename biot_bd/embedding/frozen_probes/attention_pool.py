@@ -38,6 +38,9 @@ class AttentionPoolProbe(FrozenProbe):
         Most iterations of L-BFGS over all windows.
     random_state : int or None
         None counts as 0.  Of the split and of the first queries.
+    seen_subjects : {"raise", "warn", "allow"}
+        When it shall predict other windows of subjects that it was fitted on, as in
+        :class:`biot_bd.BIOTClassifier`.
 
     See Also
     --------
@@ -73,10 +76,12 @@ class AttentionPoolProbe(FrozenProbe):
         validation_fraction: float = 0.2,
         max_iter: int = 300,
         random_state: int | None = None,
+        seen_subjects: str = "raise",
     ) -> None:
         self.weight_decay, self.n_heads = weight_decay, n_heads
         self.train_split, self.validation_fraction = train_split, validation_fraction
         self.max_iter, self.random_state = max_iter, random_state
+        self.seen_subjects = seen_subjects
 
     def _faulty(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         finite, absent = np.asarray(np.isfinite(x).all(axis=2)), np.asarray(np.isnan(x).all(axis=2))

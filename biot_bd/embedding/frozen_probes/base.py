@@ -22,6 +22,7 @@ from torch.utils.data import TensorDataset
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.training._validation import subject_codes
 from biot_bd.training.labels import decide, positive_label, read_labels
+from biot_bd.training.seen_windows import SEEN_SUBJECTS, SeenWindows
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
 
 AT_ONCE = 1024
@@ -122,6 +123,8 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
     train_split: Any
     validation_fraction: float
     random_state: int | None
+    seen_subjects: str = "raise"
+    _seen: SeenWindows | None = None  # saving leaves it out
 
     # --- what a subclass writes -------------------------------------------------------------------
 
@@ -155,6 +158,8 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
             Embeddings of another shape or not finite, labels that are none, one class only,
             another number of subjects than windows, a split that mixes subjects.
         """
+        if self.seen_subjects not in SEEN_SUBJECTS:
+            raise ValueError(f"seen_subjects={self.seen_subjects!r}: expected 'raise', 'warn' or 'allow'")
         x, labels = self._checked(X), read_labels(y)
         if len(labels) != len(x):
             raise ValueError(f"{type(self).__name__}: {len(x)} embeddings, but {len(labels)} labels; give one a window")
@@ -171,6 +176,7 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
         codes = np.searchsorted(self.classes_, labels)
         self.chosen_ = self._choose(x, codes, subjects)
         learnt = self._learn(x, codes, balanced(codes, len(self.classes_)), self.chosen_["value"])
+        self._seen = SeenWindows.of(X)
         self.arrays_, self.converged_, self.n_iter_ = dict(learnt.arrays), learnt.converged, learnt.n_iter
         if not self.converged_:
             warnings.warn(
@@ -269,8 +275,11 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             Embeddings of another shape than in ``fit``, or not finite.
+        SubjectLeakError
+            Other windows of subjects of ``fit``; see ``seen_subjects`` of the built-in probes.
         """
         head, x = self.head(), self._checked(X)
+        self._check_seen(X)
         if x.shape[-1] != self.n_features_in_:
             raise ValueError(
                 f"{type(self).__name__} was fitted on embeddings of {self.n_features_in_} features, found {x.shape[-1]}; "
@@ -287,6 +296,14 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
         """What the probe itself saw; the encoder's is the ``Embedder``'s."""
         check_is_fitted(self, "arrays_")
         return Provenance(f"a {type(self).__name__}").extended(self.train_subjects_)
+
+    def _check_seen(self, X: Any) -> None:
+        if self._seen is None or self.seen_subjects == "allow":
+            return
+        if self.seen_subjects == "raise":
+            self._seen.check(X)
+        elif (found := self._seen.leak(X)) is not None:
+            warnings.warn(found, stacklevel=3)
 
     # --- checks -----------------------------------------------------------------------------------
 

@@ -34,6 +34,9 @@ class KNNProbe(FrozenProbe):
         Share of the windows that validate.
     random_state : int or None
         Of the split; None counts as 0.
+    seen_subjects : {"raise", "warn", "allow"}
+        When it shall predict other windows of subjects that it was fitted on, as in
+        :class:`biot_bd.BIOTClassifier`.
 
     See Also
     --------
@@ -65,10 +68,12 @@ class KNNProbe(FrozenProbe):
         train_split: Any = "subject",
         validation_fraction: float = 0.2,
         random_state: int | None = None,
+        seen_subjects: str = "raise",
     ) -> None:
         self.k, self.temperature = k, temperature
         self.train_split, self.validation_fraction = train_split, validation_fraction
         self.random_state = random_state
+        self.seen_subjects = seen_subjects
 
     def _learn(self, x: NDArray[np.float32], codes: NDArray[np.int64], weights: NDArray[Any], value: Any) -> Learnt:
         if value < 1 or value != int(value):

@@ -37,6 +37,9 @@ class LinearProbe(FrozenProbe):
         Most iterations.
     random_state : int or None
         Of the split; None counts as 0.
+    seen_subjects : {"raise", "warn", "allow"}
+        When it shall predict other windows of subjects that it was fitted on, as in
+        :class:`biot_bd.BIOTClassifier`.
 
     See Also
     --------
@@ -64,10 +67,12 @@ class LinearProbe(FrozenProbe):
         validation_fraction: float = 0.2,
         max_iter: int = 2000,
         random_state: int | None = None,
+        seen_subjects: str = "raise",
     ) -> None:
         self.C = C
         self.train_split, self.validation_fraction = train_split, validation_fraction
         self.max_iter, self.random_state = max_iter, random_state
+        self.seen_subjects = seen_subjects
 
     @property
     def coef_(self) -> NDArray[np.float64]:

@@ -42,6 +42,9 @@ class MLPProbe(FrozenProbe):
         Most epochs; training ends where the loss falls by less than 1e-4 for 10 of them.
     random_state : int or None
         None counts as 0.  Of the split, the first weights and the order of windows.
+    seen_subjects : {"raise", "warn", "allow"}
+        When it shall predict other windows of subjects that it was fitted on, as in
+        :class:`biot_bd.BIOTClassifier`.
 
     See Also
     --------
@@ -70,10 +73,12 @@ class MLPProbe(FrozenProbe):
         validation_fraction: float = 0.2,
         max_iter: int = 500,
         random_state: int | None = None,
+        seen_subjects: str = "raise",
     ) -> None:
         self.alpha, self.n_hidden = alpha, n_hidden
         self.train_split, self.validation_fraction = train_split, validation_fraction
         self.max_iter, self.random_state = max_iter, random_state
+        self.seen_subjects = seen_subjects
 
     def _learn(self, x: NDArray[np.float32], codes: NDArray[np.int64], weights: NDArray[Any], value: Any) -> Learnt:
         mean, std = standard(x)

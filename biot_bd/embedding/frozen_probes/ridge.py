@@ -32,6 +32,9 @@ class RidgeProbe(FrozenProbe):
         Share of the windows that validate.
     random_state : int or None
         Of the split; None counts as 0.
+    seen_subjects : {"raise", "warn", "allow"}
+        When it shall predict other windows of subjects that it was fitted on, as in
+        :class:`biot_bd.BIOTClassifier`.
 
     See Also
     --------
@@ -58,10 +61,12 @@ class RidgeProbe(FrozenProbe):
         train_split: Any = "subject",
         validation_fraction: float = 0.2,
         random_state: int | None = None,
+        seen_subjects: str = "raise",
     ) -> None:
         self.alpha = alpha
         self.train_split, self.validation_fraction = train_split, validation_fraction
         self.random_state = random_state
+        self.seen_subjects = seen_subjects
 
     def _learn(self, x: NDArray[np.float32], codes: NDArray[np.int64], weights: NDArray[Any], value: Any) -> Learnt:
         mean, std = standard(x)

@@ -28,6 +28,7 @@ from biot_bd.evaluation.studies.study_cells import (
     Record,
     is_finished,
     open_stores,
+    other_contents,
     read_record,
     run_cell,
     settings_of,
@@ -382,7 +383,7 @@ def opened_study(plan: StudyPlan, folder: Path) -> Iterator[dict[str, list[Windo
     Raises
     ------
     RunFolderError
-        The folder holds another study or is in use.
+        The folder holds another study, or cells of other windows or weights, or is in use.
     FileNotFoundError, ValueError
         A store is not there, or labels nothing.
     """
@@ -399,7 +400,7 @@ def opened_study(plan: StudyPlan, folder: Path) -> Iterator[dict[str, list[Windo
             write_facts(folder / STUDY, {"kind": KIND, "state": "running", "plan": plan.as_dict()})
         stores = {cohort.name: open_stores(cohort, folder) for cohort in plan.cohorts}
         described = _describe(plan, stores, folder)
-        _refuse_other_data(plan, folder, described)
+        refuse_other_study(folder, other_contents(plan, folder, stores, described["checkpoints"]))
         write_facts(folder / STUDY, described)
         yield stores
     finally:
@@ -431,22 +432,6 @@ def check_plan(plan: StudyPlan, folder: Path) -> None:
         if record["state"] == FINISHED:  # what failed or was refused is computed anew
             lines += [f"{cell.row.name}: {line}" for line in changed]
     refuse_other_study(folder, list(dict.fromkeys(lines)))
-
-
-def _refuse_other_data(plan: StudyPlan, folder: Path, described: Cells) -> None:
-    """Raise where finished cells are of other windows or weights than now lie in their places."""
-    old = stored_facts(folder, STUDY) or {}
-    lines = []
-    for name, facts in described["cohorts"].items():
-        before = ((old.get("cohorts") or {}).get(name) or {}).get("stores") or []
-        were, are = ({store["folder"]: store["fingerprint"] for store in found} for found in (before, facts["stores"]))
-        lines += differences(
-            {key: were[key] for key in were if key in are}, {key: are[key] for key in are if key in were}
-        )
-    were, are = old.get("checkpoints") or {}, described["checkpoints"]
-    lines += differences({key: were[key] for key in were if key in are}, {key: are[key] for key in are if key in were})
-    if lines and any(is_finished(folder, cell) for cell in plan.cells()):
-        refuse_other_study(folder, lines)
 
 
 def stored_plan(folder: str | os.PathLike[str]) -> StudyPlan:

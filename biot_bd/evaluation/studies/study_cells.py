@@ -19,7 +19,7 @@ from biot_bd.evaluation.cross_validation import cross_validate, now
 from biot_bd.evaluation.fold import fold_folder
 from biot_bd.evaluation.model_selection.contamination import check_contamination, comparison_notes, find_origins
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.run_facts import FOLD, RUN, Cells, FoldFacts, read_facts, stored_facts
+from biot_bd.evaluation.run_facts import FOLD, RUN, Cells, FoldFacts, of_seizures, read_facts, stored_facts
 from biot_bd.evaluation.studies.study_costs import measured
 from biot_bd.evaluation.studies.study_pipelines import choose_store, has_weights, pipeline_of
 from biot_bd.evaluation.studies.study_plan import CONSTANT, StudyCell, StudyCohort, StudyModel, StudyPlan, StudyRow
@@ -115,10 +115,10 @@ def open_stores(cohort: StudyCohort, folder: Path) -> list[Windows]:
         places = [folder / "windows" / cohort.name / store_name(entry) for entry in cohort.prepare]
         stores = [prepare(recordings, p, **entry) for p, entry in zip(places, cohort.prepare, strict=True)]
     for windows in stores:
-        if set(windows.y.tolist()) != {0, 1}:
+        if set(windows.y.tolist()) != {0, 1} or not of_seizures(windows.classes):
             raise ValueError(
                 f"{windows.folder}: a study needs windows of seizures and of background, found labels "
-                f"{sorted(set(windows.y.tolist()))} (label rule {windows.label_rule})"
+                f"{sorted(set(windows.y.tolist()))} of {', '.join(windows.classes)} (label rule {windows.label_rule})"
             )
     return stores
 
@@ -199,6 +199,30 @@ def settings_of(plan: StudyPlan, cell: StudyCell) -> Cells:
         "pretrained": row.model.pretrained if has_weights(row) else None,
         "own": describe(own),
     }
+
+
+def other_contents(
+    plan: StudyPlan, folder: Path, stores: Mapping[str, Sequence[Windows]], checkpoints: Mapping[str, str]
+) -> list[str]:
+    """Say which finished cells were computed on other windows, or from other weights, than now lie
+    where the plan says; one line a cell.
+
+    ``checkpoints`` tells by their content those that are here.
+    """
+    lines: list[str] = []
+    for cell in plan.cells():
+        run = stored_facts(folder / cell.place, RUN) if is_finished(folder, cell) else None
+        if run is None:
+            continue
+        where = f"{cell.cohort.name} {cell.row.name}"
+        own = stores[cell.cohort.name]
+        if run["data"].get("tables") not in [[table.fingerprint for table in windows.tables] for windows in own]:
+            places = ", ".join(str(windows.folder) for windows in own)
+            lines.append(f"{where}: its windows are not those of {places}")
+        source = cell.row.model.pretrained if has_weights(cell.row) and cell.row.model is not None else None
+        if source is not None and source in checkpoints and run["identity"].get("checkpoints") != [checkpoints[source]]:
+            lines.append(f"{where}: its weights are not those of {source}, which changed since")
+    return lines
 
 
 def _compute(

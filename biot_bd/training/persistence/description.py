@@ -16,6 +16,8 @@ from biot_bd.training.persistence.values import class_to_json, inside, to_json
 
 RECORD = "record_"
 """What loading adds to the last step."""
+_SEEN = "_seen"
+"""Windows that a probe was fitted on, which guard it only in the process that did."""
 _NOT_OF_EMBEDDER: dict[str, Any] = {"cache": None, "engine": "torch", "progress": False}
 _NOT_OF_ENSEMBLE: dict[str, Any] = {"estimator": None, "n_jobs": None}
 """Parameters that belong to the machine, or follow from the members."""
@@ -159,7 +161,7 @@ def add_learnt(spec: dict[str, Any], step: Any, tensors: Tensors | None = None) 
 
 
 def _attributes(step: Any, spec: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in vars(step).items() if name not in spec["params"] and name != RECORD}
+    return {name: value for name, value in vars(step).items() if name not in (*spec["params"], RECORD, _SEEN)}
 
 
 def _add_embedder(spec: dict[str, Any], step: Any, tensors: Tensors) -> None:

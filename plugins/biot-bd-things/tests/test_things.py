@@ -114,7 +114,9 @@ def test_the_plugin_keeps_the_contracts(root):
     assert registry.datasets["things-eeg2"] is load_things_eeg2
     check_dataset(load_things_eeg2(root, generated=True))
     check_montage(registry.montages["things-17"])
-    check_label_rule(ShownImages)
+    check_label_rule(
+        ShownImages, annotations=[(5.0, 0.1, "image/test/2"), (8.0, 0.1, "target"), (9.5, 0.1, "image/test/1")]
+    )
 
 
 def test_samples_and_onsets_are_those_of_the_file(root):
@@ -227,6 +229,9 @@ def test_ranks_count_who_is_at_least_as_near():
     expected = [int(np.where(np.argsort(-row) == k)[0][0]) + 1 for row, k in zip(cosine, shown, strict=True)]
     assert ranks(eeg, gallery, shown).tolist() == expected
     assert ranks(np.ones((1, 5)), np.ones((9, 5)), [4]).tolist() == [9]  # a constant answer is the worst, not the best
+    eeg[3, 2] = np.nan  # not the best either: no image is as near as one at no distance
+    with pytest.raises(ValueError, match="eeg: row 3 is not finite"):
+        retrieval(eeg, gallery, shown, np.full(len(eeg), "a"))
 
 
 def test_embeddings_without_eeg_are_at_chance():

@@ -1,6 +1,7 @@
 """A comparison of foundation models: cells, folds, resumption, refusals, failures, plugins, the table."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 import torch
 from made_cases import recordings
+from sklearn.pipeline import make_pipeline
 
-from biot_bd import load_dataset, prepare, registry
+from biot_bd import BIOTClassifier, PercentileScaler, Windows, load_dataset, prepare, registry
 from biot_bd.datasets import make_dataset
 from biot_bd.evaluation import Result, StudyPlan, run_study
 from biot_bd.evaluation.metrics import sens_fa_score
@@ -20,6 +22,8 @@ from biot_bd.evaluation.studies.study_costs import measured
 from biot_bd.evaluation.studies.study_pipelines import pipeline_of
 from biot_bd.exceptions import RunFolderError, SplitError
 from biot_bd.hookspecs import hookimpl
+from biot_bd.signals import BandPass
+from biot_bd.training import save_pipeline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = {"embed_dim": 16, "num_heads": 2, "num_layers": 1, "hop_length": 200}
@@ -241,6 +245,41 @@ def test_other_settings_are_another_study_and_a_larger_plan_is_the_same(store, t
     assert row["average_precision"] == pytest.approx(np.mean(means))
 
 
+def test_cells_of_other_windows_are_not_taken_for_those_of_the_plan(store, tmp_path):
+    """The same windows of filtered signals: same subjects, labels and times, other scores."""
+    found = load_dataset("demo", store.parent / "edf", n_subjects=4, minutes=2, recordings=1)
+    filtered = prepare(found, tmp_path / "filtered", stride_s=10, preprocessors=[BandPass(8, 30).as_preprocessor()])
+    run_study(plan_of(store), tmp_path / "study")
+    with pytest.raises(RunFolderError, match="line-length: its windows are not those of"):
+        run_study(plan_of(filtered.folder), tmp_path / "study")
+    moved = shutil.copytree(store, tmp_path / "moved")
+    assert run_study(plan_of(moved), tmp_path / "study").failed == []
+
+
+def test_cells_of_weights_that_changed_are_not_taken_for_those_of_the_plan(store, tmp_path):
+    weights, windows = tmp_path / "weights", Windows.open(store)
+    plan = plan_of(
+        store,
+        baselines=[],
+        models=[{"name": "mine", "module": "biot", "pretrained": str(weights)}],
+        strategies=["knn"],
+        random_starts=False,
+        allow_contaminated=True,
+    )
+
+    def train(seed):
+        shutil.rmtree(weights, ignore_errors=True)
+        size = {f"module__{name}": value for name, value in TINY.items()}
+        net = BIOTClassifier(random_state=seed, train_split=None, **size, **TRAINING)
+        save_pipeline(make_pipeline(PercentileScaler(on_bad="drop"), net).fit(windows[::3], windows.y[::3]), weights)
+
+    train(0)
+    assert {row["state"] for row in run_study(plan, tmp_path / "study").rows} == {"finished"}
+    train(1)
+    with pytest.raises(RunFolderError, match=f"mine/knn: its weights are not those of {weights}"):
+        run_study(plan, tmp_path / "study")
+
+
 def test_weights_that_are_damaged_or_gone_fail_in_their_cells(store, tmp_path):
     (tmp_path / "damaged.ckpt").write_bytes(b"no weights")
     models = [
@@ -264,7 +303,7 @@ def test_other_windows_in_the_same_place_are_another_study(tmp_path):
     plan = plan_of(prepare(found, tmp_path / "windows", stride_s=10).folder, baselines=[])
     run_study(plan, tmp_path / "study")
     prepare(found, tmp_path / "windows", stride_s=5, overwrite=True)
-    with pytest.raises(RunFolderError, match=r"windows: was '\w+', now is '\w+'"):
+    with pytest.raises(RunFolderError, match="its windows are not those of"):
         run_study(plan, tmp_path / "study")
 
 

@@ -56,7 +56,7 @@ class KillIn(Callback):
             raise Killed
 
 
-@pytest.mark.parametrize("epoch", [2, 4, 6])
+@pytest.mark.parametrize("epoch", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_fit_taken_up_again_equals_one_that_was_not_stopped(data, tmp_path, name, epoch, monkeypatch):
     x, y, groups = data

@@ -30,7 +30,7 @@ def ranks(eeg: ArrayLike, gallery: ArrayLike, shown: ArrayLike) -> NDArray[np.in
     Raises
     ------
     ValueError
-        Shapes do not go together.
+        Shapes do not go together, or values are not finite.
 
     See Also
     --------
@@ -47,6 +47,10 @@ def ranks(eeg: ArrayLike, gallery: ArrayLike, shown: ArrayLike) -> NDArray[np.in
         raise ValueError(f"expected (n, f), (n_images, f) and (n,); found {x.shape}, {images.shape} and {right.shape}")
     if right.size and (right.min() < 0 or right.max() >= len(images)):
         raise ValueError(f"shown: expected numbers from 0 to {len(images) - 1}, found {right.min()} to {right.max()}")
+    for what, values in (("eeg", x), ("gallery", images)):
+        if not np.isfinite(values).all():  # no comparison with NaN holds, so each would be the nearest
+            row = int(np.argmin(np.isfinite(values).all(axis=1)))
+            raise ValueError(f"{what}: row {row} is not finite; the encoder diverged, or its input was not finite")
     cosines = _unit(x) @ _unit(images).T
     own = cosines[np.arange(len(x)), right]
     return (cosines >= own[:, None]).sum(axis=1).astype(np.int64)
