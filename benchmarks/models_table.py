@@ -134,20 +134,22 @@ def first_line(error: BaseException) -> str:
     return ("refused: " if type(error).__name__ == "ContractError" else f"{type(error).__name__}: ") + text[:250]
 
 
-def _child(pipe: Connection, cls: type, windows: Any, folder: Path) -> None:
+def _child(pipe: Connection, name: str, windows: Any, folder: Path) -> None:
     warnings.simplefilter("ignore")
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         try:
-            pipe.send(run_model(cls, windows, folder))
+            pipe.send(run_model(all_models()[name], windows, folder))
         except Exception as error:  # whatever a foreign model raises belongs into the table
             pipe.send((first_line(error), None))
 
 
-def run_apart(cls: type, windows: Any, folder: Path) -> tuple[str, list[str] | None]:
+def run_apart(name: str, windows: Any, folder: Path) -> tuple[str, list[str] | None]:
     """Run one model in a process of its own, for at most ``LIMIT_S`` seconds."""
-    context = multiprocessing.get_context("fork")
+    # Forked from a process without threads: a lock that one of ours holds would stay locked.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["biot_bd.probes.slots", "braindecode.models"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(theirs, cls, windows, folder))
+    process = context.Process(target=_child, args=(theirs, name, windows, folder))
     process.start()
     theirs.close()
     try:
@@ -170,10 +172,10 @@ def all_models() -> dict[str, type]:
 
 def make_row(name: str, cls: type, stores: dict[str, Any], folder: Path) -> tuple[str, str, str, str, str]:
     """Return model, registered name, how it goes on bipolar channels and on electrodes, steps."""
-    went, steps = run_apart(cls, stores["biot-16"], folder / f"{name}-16")
+    went, steps = run_apart(name, stores["biot-16"], folder / f"{name}-16")
     other = "-"
     if went != "fits" and not went.startswith("not done"):
-        other, other_steps = run_apart(cls, stores["szcore-19"], folder / f"{name}-19")
+        other, other_steps = run_apart(name, stores["szcore-19"], folder / f"{name}-19")
         steps = steps or other_steps
     known = registered_name(cls)
     return name, "-" if known is None else f"`{known}`", went, other, ", ".join(steps or []) or "-"

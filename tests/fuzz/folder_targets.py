@@ -171,7 +171,7 @@ def make_fetch_notes(folder):
 
 
 def make_recordings(folder):
-    _settle(folder, {})
+    _settle(folder, {}, None)
     return folder / "demo.json"
 
 
@@ -208,6 +208,6 @@ TARGETS = [
     Target("signals.json", copy_of(STORE_V1, "first_01.json"), JSON, read_store),
     Target("store-user", make_user, JSON, lambda path: users_of(path.parents[1])),
     Target("demo.json", lambda f: write_json(f / "demo.json", DEMO), JSON, lambda p: _check_folder(p.parent, DEMO)),
-    Target("demo-recordings", make_recordings, JSON, lambda path: _settle(path.parent, {})),
+    Target("demo-recordings", make_recordings, JSON, lambda path: _settle(path.parent, {}, None)),
     Target("fetch-notes", make_fetch_notes, JSON, read_fetch_notes),
 ]
