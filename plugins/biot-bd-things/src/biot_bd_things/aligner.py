@@ -19,6 +19,7 @@ from skorch.helper import predefined_split
 
 from biot_bd import registry
 from biot_bd_things.contrastive import ImageContrast
+from biot_bd_things.retrieval import unit_vectors
 
 
 class ImageAligner(TransformerMixin, BaseEstimator):
@@ -155,7 +156,7 @@ class ImageAligner(TransformerMixin, BaseEstimator):
 
     def _directions(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         found = np.asarray(self.net_.predict(x.astype(np.float32)), dtype=np.float32)
-        return found / np.linalg.norm(found, axis=1, keepdims=True).clip(min=1e-12)
+        return unit_vectors(found)
 
     @staticmethod
     def _regression(directions: NDArray[np.float32], images: NDArray[np.float32]) -> RidgeCV:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd_things.images import PARTS
+from biot_bd_things.layout import NAMESPACE, folder_of, two_digits
 from biot_bd_things.object_npy import ObjectFileError, read_object_npy
 
 
@@ -70,11 +71,11 @@ class ThingsEpochs:
 
     def averaged(self) -> ThingsEpochs:
         """Return the mean over the presentations of each image, within each subject."""
-        keys, place = np.unique(np.stack([_codes(self.subject), self.image]), axis=1, return_inverse=True)
+        names, codes = np.unique(self.subject, return_inverse=True)
+        keys, place = np.unique(np.stack([codes, self.image]), axis=1, return_inverse=True)
         counts = np.bincount(place.ravel(), minlength=keys.shape[1])
         total = np.zeros((keys.shape[1], *self.x.shape[1:]))
         np.add.at(total, place.ravel(), self.x)
-        names = np.unique(self.subject)
         return ThingsEpochs(
             (total / counts[:, None, None]).astype(np.float32),
             keys[1].astype(np.int64),
@@ -90,10 +91,6 @@ class ThingsEpochs:
         return ThingsEpochs(
             self.x[rows], self.image[rows], self.repetition[rows], self.subject[rows], self.ch_names, self.times_s
         )
-
-
-def _codes(names: NDArray[Any]) -> NDArray[np.int64]:
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def load_epochs(
@@ -137,13 +134,11 @@ def load_epochs(
     """
     if part not in PARTS:
         raise ValueError(f"part must be 'training' or 'test', found {part!r}")
-    base = Path(root)
-    for name in ("eeg_dataset/preprocessed_data", "preprocessed_data", "Preprocessed_data"):
-        base = base / name if (base / name).is_dir() else base
+    base = folder_of(Path(root), "preprocessed_data")
     paths = {
         path.parent.name.removeprefix("sub-"): path for path in sorted(base.glob(f"sub-*/preprocessed_eeg_{part}.npy"))
     }
-    wanted = None if subjects is None else [str(s).removeprefix("things-eeg2/").zfill(2) for s in subjects]
+    wanted = two_digits(subjects)
     missing = [s for s in wanted or [] if s not in paths]
     if missing or not paths:
         raise FileNotFoundError(f"{base}: no sub-{missing[0] if missing else '*'}/preprocessed_eeg_{part}.npy here")
@@ -180,4 +175,4 @@ def _of_file(path: Path, subject: str, repetitions: int | None) -> ThingsEpochs:
     if not np.isfinite(x).all():
         raise ObjectFileError(f"{path}: holds values that are not finite")
     image, repetition = (i.ravel().astype(np.int64) for i in np.indices((n_images, n_repetitions)))
-    return ThingsEpochs(x, image, repetition, np.full(len(x), f"things-eeg2/{subject}"), names, times)
+    return ThingsEpochs(x, image, repetition, np.full(len(x), f"{NAMESPACE}/{subject}"), names, times)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from biot_bd.datasets import make_dataset, recognised_by
 from biot_bd.exceptions import RecordingError
 from biot_bd_things.images import PARTS
+from biot_bd_things.layout import NAMESPACE, folder_of, two_digits
 from biot_bd_things.object_npy import ObjectFileError, read_object_npy
 
 TARGET = 99999
@@ -28,18 +29,10 @@ FASTEST_V = 0.05
 _NEEDED = ("raw_eeg_data", "ch_names", "ch_types", "sfreq")
 
 
-def _raw_folder(root: Path) -> Path:
-    """Return the folder of the subjects: one of the usual names below ``root``, or ``root``."""
-    for name in ("eeg_dataset/raw_data", "raw_data", "Raw_data"):
-        if (root / name).is_dir():
-            return root / name
-    return root
-
-
 def _files(root: Path) -> dict[tuple[str, str, str], Path]:
     """Return the recordings by subject, session and part."""
     found = {}
-    for path in sorted(_raw_folder(root).glob("sub-*/ses-*/raw_eeg_*.npy")):
+    for path in sorted(folder_of(root, "raw_data").glob("sub-*/ses-*/raw_eeg_*.npy")):
         match = re.fullmatch(r"raw_eeg_(training|test)\.npy", path.name)
         if match:
             found[path.parts[-3].removeprefix("sub-"), path.parts[-2].removeprefix("ses-"), match[1]] = path
@@ -110,9 +103,9 @@ def load_things_eeg2(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip', found {on_error!r}")
     found = _files(Path(root))
-    wanted = {"subject": _numbers(subjects), "session": _numbers(sessions)}
+    wanted = {"subject": two_digits(subjects), "session": two_digits(sessions)}
     for what, position in (("subject", 0), ("session", 1)):
-        missing = sorted((wanted[what] or set()) - {key[position] for key in found})
+        missing = sorted(set(wanted[what] or ()) - {key[position] for key in found})
         if missing:
             raise FileNotFoundError(
                 f"{root}: no recording of {what} {missing[0]}; there are {sorted({k[position] for k in found})}"
@@ -135,7 +128,7 @@ def load_things_eeg2(
             outcomes.append((name, "unreadable", str(error)))
             continue
         description = {
-            "subject": f"things-eeg2/{subject}",
+            "subject": f"{NAMESPACE}/{subject}",
             "session": session,
             "run": part,
             "recording": name,
@@ -145,13 +138,6 @@ def load_things_eeg2(
         outcomes.append((name, "loaded", ""))
     frame = pd.DataFrame(outcomes, columns=["recording", "outcome", "detail"])
     return make_dataset(recordings, frame, generated=generated)
-
-
-def _numbers(given: Iterable[str | int] | None) -> set[str] | None:
-    if given is None:
-        return None
-    listed = [given] if isinstance(given, (str, int)) else list(given)
-    return {str(one).removeprefix("things-eeg2/").removeprefix("sub-").removeprefix("ses-").zfill(2) for one in listed}
 
 
 class _Samples:

@@ -51,12 +51,13 @@ def ranks(eeg: ArrayLike, gallery: ArrayLike, shown: ArrayLike) -> NDArray[np.in
         if not np.isfinite(values).all():  # no comparison with NaN holds, so each would be the nearest
             row = int(np.argmin(np.isfinite(values).all(axis=1)))
             raise ValueError(f"{what}: row {row} is not finite; the encoder diverged, or its input was not finite")
-    cosines = _unit(x) @ _unit(images).T
+    cosines = unit_vectors(x) @ unit_vectors(images).T
     own = cosines[np.arange(len(x)), right]
     return (cosines >= own[:, None]).sum(axis=1).astype(np.int64)
 
 
-def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def unit_vectors(x: NDArray[Any]) -> NDArray[Any]:
+    """Return rows of length 1; a row of zeros stays one."""
     return x / np.linalg.norm(x, axis=1, keepdims=True).clip(min=1e-12)
 
 
