@@ -51,6 +51,7 @@ SUMMARIES = {
     "explain-group": "Compare what a model looks at over many windows, subject by subject.",
     "embed": "Turn windows into embeddings by a frozen model; maps, clusters, nearest windows.",
     "report": "Write the HTML report of a run folder.",
+    "search": "Choose parameters by subject inside each fold, and score what was chosen.",
     "rescore": "Compute further scores of finished runs from their predictions, without a model.",
     "study": "Compare foundation models on cohorts: one table with baselines, tests, cost and slots.",
     "compare": "Compare finished runs on the same folds, subject by subject.",
@@ -69,7 +70,8 @@ SUMMARIES = {
 SAME = "the same command goes on"
 GOES_ON = {
     **dict.fromkeys(
-        ("demo", "datasets fetch", "prepare", "pretrain", "cv", "train", "embed", "study", "models fetch"), SAME
+        ("demo", "datasets fetch", "prepare", "pretrain", "cv", "search", "train", "embed", "study", "models fetch"),
+        SAME,
     ),
     "detect": "what is done is kept; the same command with --resume goes on",
 }
@@ -212,7 +214,10 @@ def _stopped_by_signals() -> Iterator[None]:
 
 def _stop(number: int, frame: Any) -> None:
     # Amid the start of torch's C++ parts an exception would abort the process: ask again later.
-    if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
+    initializing = getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False)
+    runs = sys.modules.get("biot_bd.runs")
+    # And between the step that finishes a command and the note of it.
+    if initializing or (runs is not None and runs.is_finishing()):
         again = threading.Timer(0.05, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()

@@ -152,6 +152,7 @@ def _disk_fault(error: BaseException, temporary: Path) -> int | None:
 
 _done: dict[str, tuple[int, int]] = {}
 _finished: list[str] = []
+_finishing: list[str] = []
 
 
 def note_done(what: str, done: int, total: int) -> None:
@@ -205,13 +206,17 @@ def what_is_done() -> str:
     return ", ".join(f"{done} of {total} {what}" for what, (done, total) in _done.items())
 
 
-def note_finished(what: str) -> None:
-    """Note that a command has done all that it was asked for, and would refuse to do it again.
+@contextlib.contextmanager
+def finishing(what: str) -> Iterator[None]:
+    """Do the one step that finishes a command: it happens and is noted, or neither.
+
+    A signal that would stop the command waits until the block ends (the command line asks
+    :func:`is_finishing`), so that nobody is told to run a command again that is done.
 
     Parameters
     ----------
     what : str
-        What is there now, e.g. ``"models/mine holds the model"``.
+        What is there afterwards, e.g. ``"models/mine holds the model"``.
 
     See Also
     --------
@@ -219,17 +224,39 @@ def note_finished(what: str) -> None:
 
     Examples
     --------
-    >>> from biot_bd.runs import forget_done, note_finished, what_is_finished
-    >>> note_finished("models/mine holds the model")
+    >>> from biot_bd.runs import finishing, forget_done, what_is_finished
+    >>> with finishing("models/mine holds the model"):
+    ...     pass  # rename the last file
     >>> what_is_finished()
     'models/mine holds the model'
     >>> forget_done()
     """
-    _finished.append(what)
+    _finishing.append(what)
+    try:
+        yield
+        _finished.append(what)
+    finally:
+        _finishing.pop()
+
+
+def is_finishing() -> bool:
+    """Return whether this process is inside of :func:`finishing`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from biot_bd.runs import is_finishing
+    >>> is_finishing()
+    False
+    """
+    return bool(_finishing)
 
 
 def what_is_finished() -> str:
-    """Return what :func:`note_finished` noted last; empty before that.
+    """Return what was finished last (:func:`finishing`); empty before that.
 
     Returns
     -------
@@ -237,7 +264,7 @@ def what_is_finished() -> str:
 
     See Also
     --------
-    note_finished : Notes it.
+    finishing : Notes it.
 
     Examples
     --------
@@ -249,11 +276,11 @@ def what_is_finished() -> str:
 
 
 def forget_done() -> None:
-    """Forget what :func:`note_done` and :func:`note_finished` noted: a new command begins.
+    """Forget what :func:`note_done` and :func:`finishing` noted: a new command begins.
 
     See Also
     --------
-    note_done, note_finished : Note it.
+    note_done, finishing : Note it.
 
     Examples
     --------

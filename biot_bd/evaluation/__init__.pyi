@@ -25,6 +25,8 @@ from .recalibration import save_recalibration as save_recalibration
 from .rescoring import rescore as rescore
 from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
+from .searching.search_record import SearchRecord as SearchRecord
+from .searching.subject_search import search as search
 from .statistics.intervals import macro_interval as macro_interval
 from .statistics.paired_tests import PairedTest as PairedTest
 from .statistics.paired_tests import paired_test as paired_test

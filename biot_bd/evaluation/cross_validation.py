@@ -9,8 +9,8 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from sklearn.utils.parallel import Parallel, delayed
 
 from biot_bd import runs
 from biot_bd.evaluation import run_facts
@@ -46,6 +45,7 @@ from biot_bd.evaluation.model_selection.contamination import (
 )
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
 from biot_bd.evaluation.model_selection.official_split import official_parts
+from biot_bd.evaluation.parallel import run_tasks
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, degenerate_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
@@ -384,13 +384,8 @@ def _compute(
 
 
 def _outcomes(tasks: Sequence[FoldTask], n_jobs: int, bar: FoldProgress) -> Iterable[FoldOutcome]:
-    if n_jobs == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield run_fold(task, watch=bar.watch)
-        return
-    threads = torch.get_num_threads()
-    jobs = (delayed(run_fold)(replace(task, threads=threads)) for task in tasks)
-    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
+    here = n_jobs == 1 or len(tasks) < 2
+    return run_tasks(partial(run_fold, watch=bar.watch) if here else run_fold, tasks, n_jobs=n_jobs)
 
 
 def _scores(

@@ -12,7 +12,7 @@ from typing import Any
 from biot_bd.evaluation.run_facts import METRICS
 from biot_bd.events.detector import EVENTS_JSON
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, PIPELINE, WEIGHTS, description_file
-from biot_bd.runs import note_finished, read_json
+from biot_bd.runs import read_json
 from biot_bd.training.work_folder import WorkFolder
 
 WORK = ".training"
@@ -22,7 +22,7 @@ class TrainingFolder(WorkFolder):
     """The folder that ``biot-bd train`` makes a model in; see its base."""
 
     name = WORK
-    what = "a model"
+    what, held = "a model", "the model"
 
     def record(self) -> dict[str, Any] | None:
         """Return the record of the model that stands in the folder; None where there is none."""
@@ -32,4 +32,3 @@ class TrainingFolder(WorkFolder):
     def publish(self) -> None:
         """Move the model, its curves and its scores to their place."""
         self._publish((WEIGHTS, CONFIG, EVENTS_JSON, METRICS), PIPELINE)
-        note_finished(f"{self.folder} holds the model")

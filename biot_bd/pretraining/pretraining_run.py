@@ -36,7 +36,7 @@ class PretrainingFolder(WorkFolder):
     """The folder that ``biot-bd pretrain`` makes a pretrained model in; see its base."""
 
     name = WORK
-    what = "a pretrained model"
+    what, held = "a pretrained model", "the pretrained model"
 
     def record(self) -> dict[str, Any] | None:
         """Return the record of the pretrained model in the folder; None where there is none."""
@@ -56,7 +56,6 @@ class PretrainingFolder(WorkFolder):
     def publish(self) -> None:
         """Move the model, its curves and its record to their place."""
         self._publish((WEIGHTS, OBJECTIVES, CONFIG, HISTORY, SIDECAR_IN_FOLDER), PRETRAINING)
-        runs.note_finished(f"{self.folder} holds the pretrained model")
 
 
 def pretrain(

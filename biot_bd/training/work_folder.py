@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from biot_bd.exceptions import RunFolderError
-from biot_bd.runs import make_folder, read_json, write_json
+from biot_bd.runs import finishing, make_folder, read_json, write_json
 
 TENSORBOARD = "tensorboard"
 
@@ -35,14 +35,15 @@ class WorkFolder:
     ----------
     name : str
         Of the hidden folder.
-    what : str
-        What is made, for messages.
+    what, held : str
+        What is made, for messages: ``"a model"``, ``"the model"``.
     restart, log, model : Path
         While the training works: restart points, curves, and the result to be.
     """
 
     name: str
     what: str
+    held: str
 
     def __init__(self, folder: Path, study: str) -> None:
         self.folder, self.study = folder, study
@@ -121,7 +122,8 @@ class WorkFolder:
         shutil.rmtree(self.curves, ignore_errors=True)
         if self.log.is_dir():
             os.replace(self.log, self.curves)
-        os.replace(self.model / description, self.folder / description)
+        with finishing(f"{self.folder} holds {self.held}"):
+            os.replace(self.model / description, self.folder / description)
         self._tidy_up()
 
     def _tidy_up(self) -> None:

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+from types import SimpleNamespace
 
 import pytest
 from child_commands import TINY, run_child, signalled
@@ -92,7 +93,8 @@ def test_stopped_anywhere_it_says_so_and_the_same_command_goes_on(
         assert done.line.startswith(f"biot-bd {name}: stopped by {told}")
         if "when all was done" in done.line:  # a second training would be refused
             assert done.line.endswith("holds the model")
-            assert "holds a model already" in run_child(arguments).line
+            again = run_child(arguments)  # tidies up where the former one was stopped at that
+            assert again.status == 0 or "holds a model already" in again.line
             return
         assert done.line.endswith(f"the same command {GOES_ON.get(name, 'starts again')}")
     assert stopped or name == "stream"
@@ -112,6 +114,25 @@ def test_a_training_that_was_stopped_when_its_model_was_there_says_so(world, tmp
     again = run_child(arguments)
     assert again.status == 1
     assert "holds a model already" in again.line
+
+
+@pytest.mark.parametrize("moment", ["as it is named", "as it tidies up"])
+def test_a_training_that_was_stopped_when_its_model_had_its_name_says_so(world, tmp_path, moment):
+    def stopped_by_the_last_step():
+        from biot_bd.training import work_folder
+
+        stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+        replace, tidy_up = os.replace, work_folder.WorkFolder._tidy_up
+        if moment == "as it tidies up":
+            work_folder.WorkFolder._tidy_up = lambda self: (tidy_up(self), stop())
+            return
+        work_folder.os = SimpleNamespace(
+            replace=lambda a, b: (replace(a, b), stop() if b.name == "pipeline.json" else None)
+        )
+
+    done = run_child(COMMANDS["train"](world, tmp_path), stopped_by_the_last_step)
+    assert done.status == 143
+    assert done.line == f"biot-bd train: stopped by SIGTERM when all was done; {tmp_path / 'model'} holds the model"
 
 
 def test_a_stream_that_was_stopped_before_any_signal_came_writes_no_events(world, tmp_path):

@@ -1,0 +1,8 @@
+"""SKELETON (owner H)."""
+
+from __future__ import annotations
+
+
+def search() -> None:
+    """SKELETON."""
+    raise NotImplementedError

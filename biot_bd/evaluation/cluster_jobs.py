@@ -1,0 +1,1 @@
+"""SKELETON (owner B)."""

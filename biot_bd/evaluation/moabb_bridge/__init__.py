@@ -1,0 +1,1 @@
+"""Seizure data inside MOABB's evaluations, and our results in MOABB's table."""

@@ -1,0 +1,1 @@
+"""Search for parameters by subject, nested in the folds that score what was chosen."""
