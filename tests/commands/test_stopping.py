@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -126,6 +127,7 @@ def test_a_training_that_was_stopped_when_its_model_had_its_name_says_so(world, 
         if moment == "as it tidies up":
             work_folder.WorkFolder._tidy_up = lambda self: (tidy_up(self), stop())
             return
+        work_folder.WorkFolder._tidy_up = lambda self: (tidy_up(self), time.sleep(0.5))  # the signal comes by then
         work_folder.os = SimpleNamespace(
             replace=lambda a, b: (replace(a, b), stop() if b.name == "pipeline.json" else None)
         )
