@@ -71,6 +71,8 @@ class FoldTask:
         Threads of torch in the fold; None leaves them.
     event_detector : EventDetector
         Template of the fold's event detector.
+    chosen : dict or None
+        What a search chose for this fold, for ``fold.json``.
     """
 
     pipeline: Any
@@ -83,6 +85,7 @@ class FoldTask:
     origins: tuple[Origin, ...] = ()
     threads: int | None = None
     event_detector: EventDetector = field(default_factory=EventDetector)
+    chosen: Cells | None = None
 
 
 def fold_folder(run: Path, index: int) -> Path:
@@ -434,6 +437,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         "n_windows": {side: len(index) for side, index in rows.items()},
         "contamination": None if seen_before is None else seen_before.text,
         **training_facts(last),
+        **({} if task.chosen is None else {"search": task.chosen}),
     }
     history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
     if task.folder is not None:
