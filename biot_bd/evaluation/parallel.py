@@ -227,7 +227,7 @@ def _by_dask(client: Any, call: TaskCall, shared: Mapping[str, Any], own: Sequen
     together = client.submit(SharedValues, dict(shared), pure=False)
     futures = [client.submit(call, together, values, pure=False) for values in own]
     try:
-        for _, outcome in as_completed(futures, with_results=True):
+        for _, outcome in as_completed(futures, loop=client.loop, with_results=True):
             yield outcome
     finally:
         client.cancel(futures)

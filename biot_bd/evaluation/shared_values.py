@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
-from joblib.externals import cloudpickle
 
 from biot_bd.runs import atomic_path
 
@@ -80,7 +80,7 @@ def _pack(values: Any) -> tuple[bytes, list[np.ndarray]]:
     arrays: list[np.ndarray] = []
     places: dict[int, int] = {}
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class Pickler(cloudpickle.Pickler):
         def persistent_id(self, value: Any) -> int | None:
             if not isinstance(value, np.ndarray) or value.dtype.hasobject or value.nbytes < LARGE_BYTES:
                 return None
