@@ -29,7 +29,7 @@ def workers(
     scheduler: str | None = None,
     slurm: Mapping[str, Any] | None = None,
     hours: float = 24.0,
-    cpus: int = 1,
+    cpus: int | None = None,
     gpus: int = 0,
     per_device: int | str = 1,
     wait_s: float | None = None,
@@ -54,7 +54,10 @@ def workers(
         for ``"slurm"`` options of ``sbatch``.
     hours : float
         Time limit of a job.
-    cpus, gpus : int
+    cpus : int, optional
+        Threads of torch in a task, and processors of a job; by default as many threads as this
+        process has, of a job one.
+    gpus : int
         Of a job.
     per_device : int or "auto"
         Tasks on a GPU at once, see :class:`~biot_bd.evaluation.DeviceQueue`.
@@ -82,9 +85,10 @@ def workers(
 
     Notes
     -----
-    Scores do not depend on the backend: tasks use as many threads of torch as this process.  dask
-    has ``joblib.parallel_config(backend="dask")`` too, for a client that is there.  Machines of a
-    cluster must see run folder and prepared windows under the same path.
+    Scores do not depend on the backend where tasks have as many threads of torch: leave ``cpus``
+    out, or give as many as this process has.  ``joblib.parallel_config(backend="dask")`` works as
+    well, for a client that is there.  Machines of a cluster must see run folder and prepared
+    windows under the same path; arrays travel to each worker.
 
     Examples
     --------
@@ -104,19 +108,19 @@ def workers(
     devices = DeviceQueue(per_device=per_device)
     with ExitStack() as opened:
         if backend in OF_SUBMITIT:
-            jobs = ClusterJobs(backend, n_at_once=n_workers, hours=hours, cpus=cpus, gpus=gpus, slurm=slurm)
+            jobs = ClusterJobs(backend, n_at_once=n_workers, hours=hours, cpus=cpus or 1, gpus=gpus, slurm=slurm)
             jobs.check()
             n_jobs = n_workers or 2
-            how = Spread(n_jobs, devices, jobs.compute, threads=cpus)
+            how = Spread(n_jobs, devices, jobs.compute, threads=cpus or 1)
         elif backend in OF_DASK:
-            client = opened.enter_context(_client(backend, n_workers, scheduler, slurm, hours, cpus, gpus))
+            client = opened.enter_context(_client(backend, n_workers, scheduler, slurm, hours, cpus or 1, gpus))
             client.wait_for_workers(1, timeout=wait_s)
             n_jobs = n_workers or sum(client.ncores().values())
-            how = Spread(n_jobs, devices, threads=cpus if backend == "dask-slurm" else None)
+            how = Spread(n_jobs, devices, threads=(cpus or 1) if backend == "dask-slurm" else cpus)
             opened.enter_context(joblib.parallel_config("dask", client=client, wait_for_workers_timeout=wait_s))
         else:
             n_jobs = 1 if backend == "sequential" else n_workers or joblib.cpu_count()
-            how = Spread(n_jobs, devices)
+            how = Spread(n_jobs, devices, threads=cpus)
             opened.enter_context(joblib.parallel_config(backend))
         opened.enter_context(spreading(how))
         yield n_jobs
