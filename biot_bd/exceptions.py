@@ -323,6 +323,14 @@ class LostWorkerError(BiotBdError, RuntimeError):
     See Also
     --------
     biot_bd.evaluation.workers : Where tasks are computed.
+
+
+class SearchError(BiotBdError, RuntimeError):
+    """Every candidate of a search failed; the message names the first and its error.
+
+    See Also
+    --------
+    biot_bd.evaluation.search : Raises it.
     """
 
 

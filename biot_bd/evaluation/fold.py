@@ -403,11 +403,11 @@ def check_splits_inside(pipeline: Any, data: Data, fold: Fold) -> None:
     """
     if not has_inner_splits(pipeline):
         return  # no copy of an array for nothing
-    rows = _fitted_rows(pipeline, fold.rows(data.subjects, data.recordings))
+    rows = fitted_rows(pipeline, fold.rows(data.subjects, data.recordings))
     check_inner_splits(pipeline, data.X[rows], data.y[rows], data.subjects[rows])
 
 
-def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
+def fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
     """Return the windows that a fold's fit is given."""
     # A BIOTClassifier gets the validation subjects to watch; any other estimator never sees them.
     if isinstance(final_step(pipeline)[1], BIOTClassifier):
@@ -418,8 +418,13 @@ def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
     rows = fold.rows(data.subjects, data.recordings)
+<<<<<<< HEAD
     seen = _fitted_rows(task.pipeline, rows)
     estimator = configure(task.pipeline, fold, task.folder, FitPlace([task.label]))
+=======
+    seen = fitted_rows(task.pipeline, rows)
+    estimator = configure(task.pipeline, fold, task.folder, FitPlace([f"fold-{fold.index:02d}"]))
+>>>>>>> s17-A
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)
