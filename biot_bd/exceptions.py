@@ -323,6 +323,7 @@ class LostWorkerError(BiotBdError, RuntimeError):
     See Also
     --------
     biot_bd.evaluation.workers : Where tasks are computed.
+    """
 
 
 class SearchError(BiotBdError, RuntimeError):
