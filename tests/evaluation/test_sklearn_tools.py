@@ -204,8 +204,24 @@ def check_fits(everybody):
     assert set().union(*(seen["tested"] for seen in FITS)) == everybody
 
 
-@pytest.mark.parametrize("tool", [*SEARCHES, *SCORES])
-@pytest.mark.parametrize("kind", DATA)
+def quick_and_slow(tools, quick):
+    """Every tool on every kind of data; the quick run has all tools and all kinds, not all pairs."""
+    pairs = [(kind, tool) for kind in DATA for tool in tools]
+    return [pytest.param(*pair, marks=() if pair in quick else pytest.mark.slow) for pair in pairs]
+
+
+QUICK = {("SubjectArray", tool) for tool in (*SEARCHES, *SCORES)} | {
+    ("Windows", "grid"),
+    ("Windows", "halving, windows"),
+    ("Windows, routing", "cross_val_predict"),
+    ("Windows and groups, routing", "random"),
+    ("SubjectArray, routing", "cross_val_score"),
+    ("array and groups, routing", "several scores"),
+}
+QUICK_NESTED = {("Windows", "grid"), ("SubjectArray", "random"), ("array and groups, routing", "halving")}
+
+
+@pytest.mark.parametrize(("kind", "tool"), quick_and_slow([*SEARCHES, *SCORES], QUICK))
 def test_no_tool_puts_a_subject_on_two_sides(request, kind, tool):
     X, y, groups, fit, handed, routing = given(request, kind)
     FITS.clear()
@@ -214,8 +230,7 @@ def test_no_tool_puts_a_subject_on_two_sides(request, kind, tool):
     check_fits(set(groups))
 
 
-@pytest.mark.parametrize("kind", DATA)
-@pytest.mark.parametrize("inner", ["grid", "random", "halving"])
+@pytest.mark.parametrize(("kind", "inner"), quick_and_slow(["grid", "random", "halving"], QUICK_NESTED))
 def test_a_search_inside_never_meets_who_tests_it(request, kind, inner):
     X, y, groups, _, handed, routing = given(request, kind)
     FITS.clear()
@@ -234,11 +249,12 @@ def test_a_search_inside_never_meets_who_tests_it(request, kind, inner):
             assert not refitted["tested"] & (seen["fit"] | seen["tested"])
 
 
-@pytest.mark.parametrize("splitter", [GroupKFold(3), StratifiedGroupKFold(3), LeaveOneGroupOut()])
+@pytest.mark.parametrize(
+    "splitter", [GroupKFold(3), StratifiedGroupKFold(3), pytest.param(LeaveOneGroupOut(), marks=pytest.mark.slow)]
+)
 def test_group_splitters_take_the_subjects_from_groups(request, splitter):
-    for kind, hand_on in (("Windows and groups, routing", True), ("array and groups, routing", True)):
+    for kind in ("Windows and groups, routing", "array and groups, routing"):
         X, y, groups, fit, handed, _ = given(request, kind)
-        assert hand_on
         FITS.clear()
         with sklearn.config_context(enable_metadata_routing=True):
             SEARCHES["grid"](splitter, X, y, fit, handed)
@@ -257,10 +273,7 @@ def test_with_routing_off_an_array_needs_its_subjects_twice(array):
     check_fits(set(groups))
 
 
-SAME = {"grid": "best_score_", "random": "best_score_", "halving": "best_score_"}
-
-
-@pytest.mark.parametrize("tool", SAME)
+@pytest.mark.parametrize("tool", ["grid", pytest.param("halving", marks=pytest.mark.slow)])
 def test_the_same_choice_whatever_the_data_are_called(array, tool):
     X, y, groups = array
     cv = SubjectSplit("subject-kfold-3")
@@ -317,17 +330,3 @@ def test_one_subject_left_inside_says_how_to_train_without_validation(array):
     FITS.clear()
     made.set_params(estimator__biotclassifier__train_split=None).fit(SubjectArray(X[rows], groups[rows]), y[rows])
     assert [len(seen["fit"]) for seen in FITS] == [1, 1, 1, 1, 2]
-
-
-@pytest.mark.slow
-def test_two_processes_choose_what_one_does(windows, monkeypatch):
-    monkeypatch.undo()
-    pipeline = make_pipeline(PercentileScaler(), BIOTClassifier(max_epochs=1, random_state=0, **TINY))
-    one, two = (
-        GridSearchCV(pipeline, GRID, cv=SubjectSplit("subject-kfold-2"), n_jobs=n, error_score="raise").fit(
-            windows, windows.y
-        )
-        for n in (1, 2)
-    )
-    for key in ("split0_test_score", "split1_test_score"):
-        np.testing.assert_array_equal(one.cv_results_[key], two.cv_results_[key])
