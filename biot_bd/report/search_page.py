@@ -6,7 +6,9 @@ scores alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,14 +27,14 @@ MOST_PARAMETER_PICTURES = 8
 ENGINES = {
     "grid": "every combination of the grid",
     "random": "combinations drawn at random",
-    "halving": "successive halving: all candidates on a part of the data, the better ones on more",
+    "halving": "successive halving: all candidates with little of {resource}, the better ones with more",
     "optuna": "proposed one after another by Optuna from the scores before, hopeless ones pruned",
 }
 
 
-def search_of(run: Run) -> SearchRecord | None:
-    """Return the record of the search that a run is of; None where it is of none."""
-    return SearchRecord.open(run.folder) if (run.folder / SEARCH).is_file() else None
+def search_of(folder: Path) -> SearchRecord | None:
+    """Return the record of the search that a run folder is of; None where it is of none."""
+    return SearchRecord.open(folder) if (folder / SEARCH).is_file() else None
 
 
 def search_page(record: SearchRecord, folds: Sequence[Fold]) -> dict[str, Any]:
@@ -51,14 +53,14 @@ def search_page(record: SearchRecord, folds: Sequence[Fold]) -> dict[str, Any]:
     choices = search_choices(record, folds)
     return {
         "engine": engine,
-        "engine_means": ENGINES.get(engine, "an engine of a plugin"),
+        "engine_means": ENGINES.get(engine, "an engine of a plugin").format(resource=_resource(facts)),
         "score": score,
         "inner_cv": facts["inner_cv"],
         "names": names,
         "grid": [(names.get(key, key), key, _tried(values)) for key, values in facts["grid"].items()],
         "counts": _counts(record),
         "choices": choices,
-        "stability": stability(choices, names),
+        "stability": stability(choices),
         "pictures": _pictures(record, choices, engine, score, _greater(name)),
         "problems": _problems(record.trials),
         "trials": TRIALS if (record.folder / TRIALS).is_file() else None,
@@ -106,22 +108,16 @@ def search_choices(record: SearchRecord, folds: Sequence[Fold]) -> list[dict[str
     return rows
 
 
-def stability(choices: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def stability(choices: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """Return, by parameter, how many outer folds chose each value, the most frequent first.
 
     Parameters
     ----------
     choices : sequence of dict
         Of :func:`search_choices`.
-    names : mapping of str to str
-        Parameter -> what it is called.
     """
-    found = []
-    for key, shown in names.items():
-        texts = [row["params"][key] for row in choices]
-        counts = sorted(((texts.count(text), text) for text in dict.fromkeys(texts)), key=lambda pair: -pair[0])
-        found.append({"parameter": shown, "counts": [(text, n) for n, text in counts], "n_folds": len(texts)})
-    return found
+    names = list(choices[0]["params"]) if choices else []
+    return {name: dict(Counter(row["params"][name] for row in choices).most_common()) for name in names}
 
 
 def search_tables(record: SearchRecord, folds: Sequence[Fold]) -> dict[str, pd.DataFrame]:
@@ -213,6 +209,10 @@ def _tried(values: Any) -> str:
     return ", ".join(map(drawing.value_text, values)) if isinstance(values, list) else str(values)
 
 
+def _resource(facts: Mapping[str, Any]) -> str:
+    return str((facts.get("rungs") or [{}])[0].get("resource", "a resource"))
+
+
 def _greater(name: str) -> bool:
     # scikit-learn's scorers are all of that kind.
     return bool(getattr(registry.metrics[name], "greater_is_better", True)) if name in registry.metrics else True
@@ -220,13 +220,3 @@ def _greater(name: str) -> bool:
 
 def _float(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
-
-
-def choice_text(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """Return what a fold chose in one line, e.g. ``"lr 0.001, num_layers 2"``."""
-    return ", ".join(f"{shown} {row['params'][key]}" for key, shown in names.items()) or NO_NUMBER
-
-
-def choice_scores(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Return inner and outer score of a choice as they are shown."""
-    return score_text(row["inner"]), score_text(row["outer"])

@@ -99,7 +99,7 @@ def _write(run: Run, windows: Windows | None) -> Path:
         write_facts(run.folder / INTERVALS, assessed)
         (run.folder / FORMER_INTERVALS).unlink(missing_ok=True)
     page["viewer_css"], page["viewer_js"] = map(Markup, viewer_assets())
-    record = search_of(run)
+    record = search_of(run.folder)
     page["search"] = None if record is None else search_page(record, run.folds)
     searched = {} if record is None else search_tables(record, run.folds)
     page["csv"] = write_tables(run.folder, run_tables(run, assessed) | searched)

@@ -157,7 +157,7 @@ def parameter_picture(
     means = by_fold.mean(axis=1)
     best = means.idxmax() if greater else means.idxmin()
     texts = {axis.place(value): value_text(value) for value in axis.values}
-    how = "a thin line an outer fold, a thick one for their mean" if lines else "a dot a candidate of an outer fold"
+    how = "A thin line an outer fold, a thick one for their mean" if lines else "A dot a candidate of an outer fold"
     picture = Picture(
         identity,
         340,
@@ -216,21 +216,19 @@ def plane_picture(
     counts = chosen.groupby([chosen[name].map(value_text) for name in names]).size()
     best = means.idxmax() if greater else means.idxmin()
     width, height = max(54.0, 300 / n_across), 38.0
+    ylabels = _numbered(up)
+    left = 44 + 6.2 * max(map(len, ylabels.values()))
     picture = Picture(
         identity,
-        120 + width * n_across,
+        left + 16 + width * n_across,
         70 + height * n_up,
         f"Inner {score} by {shown[0]} and {shown[1]}",
         f"A cell a pair of values, mean over the outer folds, darker where it is {'higher' if greater else 'lower'}. Best: "
         f"{score_text(float(means[best]))} at {shown[0]} {best[0]}, {shown[1]} {best[1]}. Below the score: how many outer folds "
         "chose the pair.",
     )
-    panel = Panel(100, 10, width * n_across, height * n_up, (-0.5, n_across - 0.5), (-0.5, n_up - 0.5))
+    panel = Panel(left, 10, width * n_across, height * n_up, (-0.5, n_across - 0.5), (-0.5, n_up - 0.5))
     low, high = float(means.min()), float(means.max())
-    for column, right in enumerate(across.values):
-        for row, upwards in enumerate(up.values):
-            at = (value_text(right), value_text(upwards))
-            _cell(picture, panel, (column, row), means.get(at), int(counts.get(at, 0)), (low, high), greater)
     picture.axes(
         panel,
         shown[0],
@@ -238,8 +236,12 @@ def plane_picture(
         xticks=list(range(n_across)),
         yticks=list(range(n_up)),
         xlabels=_numbered(across),
-        ylabels=_numbered(up),
+        ylabels=ylabels,
     )
+    for column, right in enumerate(across.values):
+        for row, upwards in enumerate(up.values):
+            at = (value_text(right), value_text(upwards))
+            _cell(picture, panel, (column, row), means.get(at), int(counts.get(at, 0)), (low, high), greater)
     picture.text(14, panel.top + panel.height / 2, shown[1], css="label", anchor="middle", turn=-90)
     return picture
 
@@ -279,15 +281,6 @@ def parallel_picture(
         f"{score_text(float(best['mean']))} at {values}.",
     )
     unit = Panel(left, top, 1, height, (0, 1))
-    for x, axis in zip(places, axes.values(), strict=False):
-        _upright(picture, x, Panel(x, top, 1, height, (0, 1), axis.limits), shortened(axis.name), axis.labels)
-    _upright(
-        picture,
-        places[-1],
-        Panel(places[-1], top, 1, height, (0, 1), (low, high)),
-        f"Inner {score}",
-        {tick: f"{tick:g}" for tick in nice_ticks(low, high)},
-    )
     for index in order:  # the best last, above the others
         row = scored.loc[index]
         heights = [(axis.place(row[name]) - axis.limits[0]) / np.diff(axis.limits)[0] for name, axis in axes.items()]
@@ -297,6 +290,15 @@ def parallel_picture(
         style = "" if chosen else f"stroke:var(--colour0);opacity:{0.15 + 0.6 * _rank(heights[-1], greater):.2f}"
         tip = f"candidate {row['candidate']}, outer fold {row['fold']}: {score_text(float(row['mean']))}"
         picture.path(places, unit.y(heights), css=css, style=style, tip=tip)
+    for x, axis in zip(places, axes.values(), strict=False):
+        _upright(picture, x, Panel(x, top, 1, height, (0, 1), axis.limits), shortened(axis.name), axis.labels)
+    _upright(
+        picture,
+        places[-1],
+        Panel(places[-1], top, 1, height, (0, 1), (low, high)),
+        f"Inner {score}",
+        {tick: f"{tick:g}" for tick in nice_ticks(low, high)},
+    )
     return picture
 
 
@@ -482,4 +484,6 @@ def _upright(picture: Picture, x: float, panel: Panel, label: str, ticks: Mappin
     picture.path([x, x], [panel.top, panel.bottom], css="frame")
     picture.text(x, panel.top - 12, label, css="label", anchor="middle")
     for tick, text in ticks.items():
-        picture.text(x - 5, float(panel.y(tick)) + 4, text, anchor="end")
+        y, width = float(panel.y(tick)), 6.0 * len(text) + 4
+        picture.rect(x - 4 - width, y - 7, width, 14, style="fill:var(--paper);fill-opacity:.85")
+        picture.text(x - 5, y + 4, text, anchor="end")
