@@ -68,8 +68,8 @@ def read_grid(texts: Sequence[str] | None) -> Grid:
     return found
 
 
-def check_engine(engine: str, trials: int | None, grid: Mapping[str, list[Any] | Bounds]) -> None:
-    """Raise where engine, number of trials and grid do not go together.
+def check_engine(engine: str, trials: int | None, resource: str | None, grid: Mapping[str, list[Any] | Bounds]) -> None:
+    """Raise where engine, number of trials, resource and grid do not go together.
 
     Raises
     ------
@@ -84,6 +84,8 @@ def check_engine(engine: str, trials: int | None, grid: Mapping[str, list[Any] |
         )
     if engine == "grid" and trials is not None:
         raise ValueError(f"--trials {trials}: a grid is tried whole; leave it out, or give --engine random or optuna")
+    if resource is not None and engine != "halving":
+        raise ValueError(f"--resource {resource}: only --engine halving has one, this is {engine}; leave it out")
     if engine == "halving" and ranges and trials is None:
         raise ValueError(f"--engine halving: {ranges[0]} is a range, so --trials must say how many candidates to begin with")
 

@@ -42,12 +42,16 @@ def search(
     engine: Annotated[
         str,
         typer.Option(
-            help="What proposes candidates: grid (all), random, halving (few epochs for all, more for the better ones) or optuna."
+            help="What proposes candidates: grid (all), random, halving (little for all, more for the better ones) or optuna."
         ),
     ] = "grid",
     trials: Annotated[
         int | None,
         typer.Option(help="Candidates of each outer fold, for random, halving and optuna.", min=1),
+    ] = None,
+    resource: Annotated[
+        str | None,
+        typer.Option(help="Of halving: n_samples (training windows; default) or a whole-numbered parameter, e.g. max_epochs."),
     ] = None,
     split: Annotated[
         str,
@@ -86,7 +90,7 @@ def search(
     _names.check_split(split)
     _names.check_inner_split(inner)
     tried = _grid.read_grid(grid)
-    _grid.check_engine(engine, trials, tried)
+    _grid.check_engine(engine, trials, resource, tried)
     expect(folder, "windows")
 
     from biot_bd.commands import _output, _pipelines
@@ -105,7 +109,7 @@ def search(
     searched = {
         "cv": split,
         "inner_cv": inner,
-        "engine": _engine(engine, trials),
+        "engine": _engine(engine, trials, resource),
         "validation_fraction": validation_fraction,
         **parameters,
     }
@@ -126,16 +130,13 @@ def _name(model: str, tried: Mapping[str, Any]) -> str:
     return model.replace("BIOT, full size", "BIOT") if sized else model
 
 
-def _engine(name: str, trials: int | None) -> Any:
-    """Return the engine, with the number of trials where one is given."""
+def _engine(name: str, trials: int | None, resource: str | None) -> Any:
+    """Return the engine, with what was given of its parameters."""
     from biot_bd.evaluation import GridEngine, HalvingSearch, OptunaSearch, RandomSearch
 
-    if name == "grid":
-        return GridEngine()
-    if name == "optuna":
-        return OptunaSearch() if trials is None else OptunaSearch(n_trials=trials)
-    made = RandomSearch if name == "random" else HalvingSearch
-    return made() if trials is None else made(n_iter=trials)
+    made: Any = {"grid": GridEngine, "random": RandomSearch, "halving": HalvingSearch, "optuna": OptunaSearch}[name]
+    given = {"n_trials" if name == "optuna" else "n_iter": trials, "resource": resource}
+    return made(**{parameter: value for parameter, value in given.items() if value is not None})
 
 
 def _show(result: Result, report: Path, run: Path, json: bool) -> None:

@@ -96,14 +96,15 @@ def test_a_file_that_is_no_grid_is_named(tmp_path, content, said):
 
 
 @pytest.mark.parametrize(
-    ("engine", "trials", "texts", "said"),
+    ("engine", "trials", "resource", "texts", "said"),
     [
-        ("grid", None, ["lr=1e-5..1e-3:log"], "a range cannot be tried value by value"),
-        ("grid", 5, ["lr=1,2"], "a grid is tried whole"),
-        ("halving", None, ["lr=1..2"], "--trials must say how many candidates"),
+        ("grid", None, None, ["lr=1e-5..1e-3:log"], "a range cannot be tried value by value"),
+        ("grid", 5, None, ["lr=1,2"], "a grid is tried whole"),
+        ("halving", None, None, ["lr=1..2"], "--trials must say how many candidates"),
+        ("random", None, "max_epochs", ["lr=1..2"], "--resource max_epochs: only --engine halving has one"),
     ],
 )
-def test_engine_trials_and_ranges_must_go_together(engine, trials, texts, said):
+def test_engine_trials_resource_and_ranges_must_go_together(engine, trials, resource, texts, said):
     with pytest.raises(ValueError, match=said):
-        check_engine(engine, trials, read_grid(texts))
-    check_engine("random", 5, read_grid(texts))
+        check_engine(engine, trials, resource, read_grid(texts))
+    check_engine("halving", 5, "max_epochs", read_grid(texts))
