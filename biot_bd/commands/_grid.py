@@ -87,7 +87,9 @@ def check_engine(engine: str, trials: int | None, resource: str | None, grid: Ma
     if resource is not None and engine != "halving":
         raise ValueError(f"--resource {resource}: only --engine halving has one, this is {engine}; leave it out")
     if engine == "halving" and ranges and trials is None:
-        raise ValueError(f"--engine halving: {ranges[0]} is a range, so --trials must say how many candidates to begin with")
+        raise ValueError(
+            f"--engine halving: {ranges[0]} is a range, so --trials must say how many candidates to begin with"
+        )
 
 
 def space_of(grid: Mapping[str, list[Any] | Bounds], last_step: str, steps: Sequence[str]) -> dict[str, Any]:
@@ -252,7 +254,9 @@ def _bounds(key: str, text: str) -> Bounds | None:
     except ValueError:
         return None
     if not numbers[0] < numbers[1]:
-        raise ValueError(f"--grid {key}={text}: the range ends before it begins; expected LOW..HIGH with LOW below HIGH")
+        raise ValueError(
+            f"--grid {key}={text}: the range ends before it begins; expected LOW..HIGH with LOW below HIGH"
+        )
     if colon and numbers[0] <= 0:
         raise ValueError(f"--grid {key}={text}: a logarithmic range must begin above 0")
     return Bounds(numbers[0], numbers[1], bool(colon))

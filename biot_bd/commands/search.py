@@ -51,7 +51,9 @@ def search(
     ] = None,
     resource: Annotated[
         str | None,
-        typer.Option(help="Of halving: n_samples (training windows; default) or a whole-numbered parameter, e.g. max_epochs."),
+        typer.Option(
+            help="Of halving: n_samples (training windows; default) or a whole-numbered parameter, e.g. max_epochs."
+        ),
     ] = None,
     split: Annotated[
         str,

@@ -15,10 +15,10 @@ import pandas as pd
 
 from biot_bd import registry
 from biot_bd.evaluation.searching.search_record import SearchRecord
-from biot_bd.number_texts import NO_NUMBER, count_text, score_text
+from biot_bd.number_texts import count_text
 from biot_bd.report.drawing import search as drawing
 from biot_bd.report.drawing.svg import Picture
-from biot_bd.report.run_folder import Fold, Run
+from biot_bd.report.run_folder import Fold
 from biot_bd.report.text import LABELS
 
 SEARCH = "search.json"

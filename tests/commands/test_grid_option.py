@@ -23,7 +23,7 @@ def test_values_are_read_as_param_reads_them():
 
 
 def test_lists_can_be_values():
-    assert read_grid(["augment=null,[\"light\"]"]) == {"augment": [None, ["light"]]}
+    assert read_grid(['augment=null,["light"]']) == {"augment": [None, ["light"]]}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,12 @@ def test_what_is_no_grid_is_told(texts, said):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("lr = ", "cannot be read as toml"), ("", "expected a table"), ("lr = 3", "lr is 3; expected a list"), ("lr = []", "no values")],
+    [
+        ("lr = ", "cannot be read as toml"),
+        ("", "expected a table"),
+        ("lr = 3", "lr is 3; expected a list"),
+        ("lr = []", "no values"),
+    ],
 )
 def test_a_file_that_is_no_grid_is_named(tmp_path, content, said):
     path = tmp_path / "grid.toml"

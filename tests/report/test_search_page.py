@@ -75,19 +75,25 @@ def test_learning_rates_lie_on_a_logarithmic_axis_and_words_in_their_order():
 def test_ticks_lie_inside_their_axis(values):
     axis = drawing.ValueAxis.of("x", values)
     low, high = axis.limits
-    assert low < high and axis.labels
+    assert low < high
+    assert axis.labels
     assert all(low <= tick <= high for tick in axis.labels)
 
 
 def test_parameters_that_share_their_last_name_keep_their_whole_name():
-    assert drawing.short_names(["a__lr", "b__lr", "a__depth"]) == {"a__lr": "a__lr", "b__lr": "b__lr", "a__depth": "depth"}
+    assert drawing.short_names(["a__lr", "b__lr", "a__depth"]) == {
+        "a__lr": "a__lr",
+        "b__lr": "b__lr",
+        "a__depth": "depth",
+    }
 
 
 def test_three_parameters_are_drawn_as_lines_across_axes_and_none_stays_apart_from_unset(page):
     record, section = page(grid=THREE)
     assert 'id="search-parallel-title"' in section
     assert f"{len(record.table)} lines" in section
-    assert ">None</text>" in section and drawing.NOT_SET not in section
+    assert ">None</text>" in section
+    assert drawing.NOT_SET not in section
 
 
 def test_halving_shows_how_many_candidates_reach_each_rung(page):
@@ -109,7 +115,8 @@ def test_a_candidate_without_a_score_is_told_and_not_drawn_as_zero(page):
     record, section = page(undefined=(1, 0))
     assert "2 inner fits finished: no seizure windows" in section
     parameter = drawing.parameter_picture("p", record.table, "clf__lr", "lr", "AUC-PR", greater=True)
-    assert "NaN" not in str(parameter) and "nan" not in str(parameter)
+    assert "NaN" not in str(parameter)
+    assert "nan" not in str(parameter)
 
 
 def test_a_lower_score_is_best_where_lower_is_better():
@@ -133,7 +140,8 @@ def test_tables_hold_what_the_pictures_show_with_all_digits(page):
 
 def test_what_a_grid_says_is_no_markup(page):
     _, section = page(grid={"clf__<b>": ["<script>x</script>", "y"]})
-    assert "<script>" not in section and "<b>" not in section
+    assert "<script>" not in section
+    assert "<b>" not in section
 
 
 def test_a_run_without_a_search_has_no_section(tmp_path):

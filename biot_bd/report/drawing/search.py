@@ -469,11 +469,15 @@ def _cell(
     low, high = limits
     share = _rank((mean - low) / (high - low), greater) if high > low else MIDDLE
     picture.rect(
-        x - width / 2, y - height / 2, width, height, style=f"fill:var(--colour0);fill-opacity:{0.04 + 0.36 * share:.2f}"
+        x - width / 2,
+        y - height / 2,
+        width,
+        height,
+        style=f"fill:var(--colour0);fill-opacity:{0.04 + 0.36 * share:.2f}",
     )
     picture.text(x, y - 2 if n_chosen else y + 4, score_text(mean), anchor="middle", css="label")
     if n_chosen:
-        picture.text(x, y + 13, f"{n_chosen} ×", anchor="middle")
+        picture.text(x, y + 13, f"{n_chosen} ×", anchor="middle", css="label")
 
 
 def _rank(share: float, greater: bool) -> float:
