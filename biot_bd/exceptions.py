@@ -317,6 +317,15 @@ class RunFolderError(BiotBdError, ValueError):
     """
 
 
+class SearchError(BiotBdError, RuntimeError):
+    """Every candidate of a search failed; the message names the first and its error.
+
+    See Also
+    --------
+    biot_bd.evaluation.search : Raises it.
+    """
+
+
 class MixedTableError(BiotBdError, ValueError):
     """Results that cannot stand in one table: other label rules, data, splits or protocols.
 

@@ -71,6 +71,8 @@ class FoldTask:
         Threads of torch in the fold; None leaves them.
     event_detector : EventDetector
         Template of the fold's event detector.
+    chosen : dict or None
+        What a search chose for this fold, for ``fold.json``.
     """
 
     pipeline: Any
@@ -83,6 +85,7 @@ class FoldTask:
     origins: tuple[Origin, ...] = ()
     threads: int | None = None
     event_detector: EventDetector = field(default_factory=EventDetector)
+    chosen: Cells | None = None
 
 
 def fold_folder(run: Path, index: int) -> Path:
@@ -395,11 +398,11 @@ def check_splits_inside(pipeline: Any, data: Data, fold: Fold) -> None:
     """
     if not has_inner_splits(pipeline):
         return  # no copy of an array for nothing
-    rows = _fitted_rows(pipeline, fold.rows(data.subjects, data.recordings))
+    rows = fitted_rows(pipeline, fold.rows(data.subjects, data.recordings))
     check_inner_splits(pipeline, data.X[rows], data.y[rows], data.subjects[rows])
 
 
-def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
+def fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
     """Return the windows that a fold's fit is given."""
     # A BIOTClassifier gets the validation subjects to watch; any other estimator never sees them.
     if isinstance(final_step(pipeline)[1], BIOTClassifier):
@@ -410,7 +413,7 @@ def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
     rows = fold.rows(data.subjects, data.recordings)
-    seen = _fitted_rows(task.pipeline, rows)
+    seen = fitted_rows(task.pipeline, rows)
     estimator = configure(task.pipeline, fold, task.folder, FitPlace([f"fold-{fold.index:02d}"]))
     _, last = final_step(estimator)
     if watch is not None:
@@ -434,6 +437,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         "n_windows": {side: len(index) for side, index in rows.items()},
         "contamination": None if seen_before is None else seen_before.text,
         **training_facts(last),
+        **({} if task.chosen is None else {"search": task.chosen}),
     }
     history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
     if task.folder is not None:

@@ -18,7 +18,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from biot_bd.evaluation.cross_validation import now
+from biot_bd.evaluation.planned_run import now
 from biot_bd.evaluation.result import as_text
 from biot_bd.evaluation.run_facts import Cells, read_facts, stored_facts, write_facts
 from biot_bd.evaluation.studies.study_cells import (
