@@ -38,7 +38,6 @@ def made_record(
             for number in left:
                 gone = (fold, number) == undefined
                 own = [None if gone else quality[number] + 0.02 * rung + 0.01 * inner for inner in range(n_inner)]
-                is_pruned = number >= len(candidates) - pruned
                 trials += [
                     {
                         "fold": fold,
@@ -47,7 +46,7 @@ def made_record(
                         "inner": inner,
                         "score": value,
                         "reason": "no seizure windows" if gone else "",
-                        "state": "pruned" if is_pruned else "finished",
+                        "state": "finished",
                         "wall_s": 2.0,
                     }
                     for inner, value in enumerate(own)
@@ -80,6 +79,7 @@ def made_record(
         "grid": grid,
         "inner_cv": f"subject-kfold-{n_inner}",
         "scoring": "average_precision",
+        "greater_is_better": True,
         "candidates": [{"number": number, "params": params} for number, params in enumerate(candidates)],
     }
     return SearchRecord(

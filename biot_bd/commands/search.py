@@ -166,9 +166,8 @@ def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -
     from rich.table import Table
     from rich.text import Text
 
-    from biot_bd.number_texts import count_text, score_text
+    from biot_bd.number_texts import score_text
     from biot_bd.report.drawing.search import short_names
-    from biot_bd.report.search_page import stability
 
     metric, names = record.facts["scoring"], short_names(list(choices[0]["params"]) if choices else [])
     table = Table(title=f"chosen inside each fold by {metric}", title_justify="left")
@@ -179,13 +178,8 @@ def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -
     for row in choices:
         scores = (score_text(row["inner"]), score_text(row["outer"]))
         table.add_row(str(row["fold"]), Text(", ".join(row["test"])), *row["params"].values(), *scores)
-    n_folds = count_text(len(choices), "fold")
-    agreed = [
-        f"- {names[name]}: {', '.join(f'{value} in {n}' for value, n in counts.items())} of {n_folds}"
-        for name, counts in stability(choices).items()
-    ]
     lines = [
         "- inner: the best of several on the subjects that it was chosen on, so too good; outer: subjects that no choice has seen",
         *(f"- fold {row['fold']}: no outer score: {row['reason']}" for row in choices if row["outer"] is None),
     ]
-    return Group(table, *(Text(line) for line in (*agreed, *lines)))
+    return Group(table, *(Text(line) for line in lines))

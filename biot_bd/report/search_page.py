@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from biot_bd import registry
 from biot_bd.evaluation.searching.search_record import SearchRecord
 from biot_bd.number_texts import count_text
 from biot_bd.report.drawing import search as drawing
@@ -28,7 +27,7 @@ ENGINES = {
     "grid": "every combination of the grid",
     "random": "combinations drawn at random",
     "halving": "successive halving: all candidates with little of {resource}, the better ones with more",
-    "optuna": "proposed one after another by Optuna from the scores before, hopeless ones pruned",
+    "optuna": "candidates proposed by Optuna from the scores of those before",
 }
 
 
@@ -57,12 +56,11 @@ def search_page(record: SearchRecord, folds: Sequence[Fold]) -> dict[str, Any]:
         "score": score,
         "inner_cv": facts["inner_cv"],
         "names": names,
-        "grid": [(names.get(key, key), key, _tried(values)) for key, values in facts["grid"].items()],
+        "agreement": _agreement(choices, facts["grid"], names),
         "counts": _counts(record),
         "choices": choices,
-        "stability": stability(choices),
-        "pictures": _pictures(record, choices, engine, score, _greater(name)),
-        "problems": _problems(record.trials),
+        "pictures": _pictures(record, choices, engine, score),
+        "problems": _problems(record.trials, score),
         "trials": TRIALS if (record.folder / TRIALS).is_file() else None,
     }
 
@@ -152,12 +150,16 @@ def search_tables(record: SearchRecord, folds: Sequence[Fold]) -> dict[str, pd.D
 def _counts(record: SearchRecord) -> str:
     """Say how many candidates, fits and seconds there were."""
     table, trials = record.table, record.trials
-    states = trials["state"].value_counts()
+    states = [*table.loc[table["state"] == "pruned", "state"], *trials.loc[trials["state"] == "failed", "state"]]
     parts = [
         count_text(int(table["fold"].nunique()), "outer fold"),
         count_text(int(table.groupby("fold").size().max()), "candidate") + " a fold",
         count_text(len(trials), "inner fit"),
-        *(f"{int(states[state])} of them {state}" for state in ("pruned", "failed") if states.get(state, 0)),
+        *(
+            f"{count_text(states.count(state), what)} {state}"
+            for state, what in (("pruned", "candidate"), ("failed", "fit"))
+            if state in states
+        ),
     ]
     wall_s = pd.to_numeric(trials["wall_s"], errors="coerce").sum()
     return f"{', '.join(parts)}; {_duration(float(wall_s))} of fitting in all"
@@ -171,10 +173,10 @@ def _duration(wall_s: float) -> str:
 
 
 def _pictures(
-    record: SearchRecord, choices: Sequence[Mapping[str, Any]], engine: str, score: str, greater: bool
+    record: SearchRecord, choices: Sequence[Mapping[str, Any]], engine: str, score: str
 ) -> list[tuple[Picture, str]]:
     """Return the pictures, each with the name of the CSV file that holds its numbers."""
-    table = record.table
+    table, greater = record.table, bool(record.facts["greater_is_better"])
     if not table["mean"].notna().any():
         return []
     shown = drawing.short_names(drawing.varied(table))
@@ -198,11 +200,36 @@ def _pictures(
     return [(picture, csv) for picture, csv in found if picture is not None]
 
 
-def _problems(trials: pd.DataFrame) -> list[str]:
+def _problems(trials: pd.DataFrame, score: str) -> list[str]:
     """Say why inner scores are undefined and fits failed, and how often."""
     told = trials[trials["reason"].fillna("").astype(str) != ""]
     counts = told.groupby(["state", "reason"], sort=False).size()
-    return [f"{count_text(int(n), 'inner fit')} {state}: {reason}" for (state, reason), n in counts.items()]
+    return [
+        f"{count_text(int(n), 'inner fit')} {'failed' if state == 'failed' else f'without a defined {score}'}: {reason}"
+        for (state, reason), n in counts.items()
+    ]
+
+
+def _agreement(
+    choices: Sequence[Mapping[str, Any]], grid: Mapping[str, Any], names: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """Return name, what was tried and what was chosen, of each parameter."""
+    found = []
+    for key, counts in stability(choices).items():
+        drawn = key in grid and not isinstance(grid[key], list)
+        chosen = ", ".join(f"{value}: {n} of {len(choices)}" for value, n in counts.items())
+        if drawn and len(counts) > 1:
+            chosen = _spread(list(counts)) or chosen
+        found.append((names[key], _tried(grid.get(key, [])), chosen))
+    return found
+
+
+def _spread(texts: Sequence[str]) -> str | None:
+    try:
+        ordered = sorted(texts, key=float)
+    except ValueError:
+        return None
+    return f"from {ordered[0]} to {ordered[-1]}"
 
 
 def _tried(values: Any) -> str:
@@ -211,11 +238,6 @@ def _tried(values: Any) -> str:
 
 def _resource(facts: Mapping[str, Any]) -> str:
     return str((facts.get("rungs") or [{}])[0].get("resource", "a resource"))
-
-
-def _greater(name: str) -> bool:
-    # scikit-learn's scorers are all of that kind.
-    return bool(getattr(registry.metrics[name], "greater_is_better", True)) if name in registry.metrics else True
 
 
 def _float(value: Any) -> float | None:

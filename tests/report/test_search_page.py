@@ -108,7 +108,7 @@ def test_a_history_of_trials_marks_what_was_pruned(page):
     history = section[section.index('id="search-history-title"') :].partition("</svg>")[0]
     assert history.count(", pruned</title>") == 6
     assert "crosses the 6 that were pruned" in history
-    assert "12 of them pruned" in section
+    assert "36 inner fits, 6 candidates pruned;" in section
 
 
 def test_a_candidate_without_a_score_is_told_and_not_drawn_as_zero(page):

@@ -41,6 +41,11 @@ def varied(table: pd.DataFrame) -> list[str]:
     return [name for name in parameters_of(table) if len({value_text(value) for value in table[name]}) > 1]
 
 
+def comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the candidates whose score is that of all inner folds: who was pruned has a part."""
+    return table[table["mean"].notna() & (table["state"] != "pruned")]
+
+
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """Return parameters by the last part of their names, where that tells them apart."""
     last = {name: name.rpartition("__")[2] for name in names}
@@ -149,7 +154,7 @@ def parameter_picture(
     greater : bool
         Whether a higher score is better.
     """
-    scored = table[table["mean"].notna()]
+    scored = comparable(table)
     axis = ValueAxis.of(shown, list(scored[name]))
     lines = len(axis.values) <= max(MOST_LABELS, len(scored) // 3)
     keys = scored[name].map(axis.place)
@@ -207,7 +212,7 @@ def plane_picture(
     """
     across, up = (ValueAxis.of(label, list(table[name])) for name, label in zip(names, shown, strict=True))
     n_across, n_up = len(across.values), len(up.values)
-    scored = table[table["mean"].notna()]
+    scored = comparable(table)
     keys = [scored[name].map(value_text) for name in names]
     means = scored["mean"].astype(float).groupby(keys).mean()
     if max(n_across, n_up) > MOST_CELLS or 2 * len(means) < n_across * n_up or not len(means):
@@ -223,7 +228,7 @@ def plane_picture(
         left + 16 + width * n_across,
         70 + height * n_up,
         f"Inner {score} by {shown[0]} and {shown[1]}",
-        f"A cell a pair of values, mean over the outer folds, darker where it is {'higher' if greater else 'lower'}. Best: "
+        f"A cell a pair of values, mean over the outer folds, more colour where it is {'higher' if greater else 'lower'}. Best: "
         f"{score_text(float(means[best]))} at {shown[0]} {best[0]}, {shown[1]} {best[1]}. Below the score: how many outer folds "
         "chose the pair.",
     )
@@ -264,7 +269,7 @@ def parallel_picture(
     greater : bool
         Whether a higher score is better.
     """
-    scored = table[table["mean"].notna()]
+    scored = comparable(table)
     axes = {name: ValueAxis.of(label, list(scored[name])) for name, label in shown.items()}
     low, high = score_limits(scored["mean"])
     left, top, height, step = 60.0, 34.0, 230.0, max(110.0, 560 / max(1, len(axes)))
