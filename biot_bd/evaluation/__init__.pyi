@@ -1,8 +1,10 @@
+from .cluster_jobs import submit_folds as submit_folds
 from .conformal import ConformalCalibration as ConformalCalibration
 from .conformal import ConformalSets as ConformalSets
 from .conformal import calibrate_sets as calibrate_sets
 from .conformal import conformal_sets as conformal_sets
 from .cross_validation import cross_validate as cross_validate
+from .device_queue import DeviceQueue as DeviceQueue
 from .final_model import fit_all as fit_all
 from .metrics.calibration import calibration as calibration
 from .metrics.thresholds import THRESHOLD_RULES as THRESHOLD_RULES
@@ -51,3 +53,4 @@ from .studies.study_plan import StudyModel as StudyModel
 from .studies.study_plan import StudyPlan as StudyPlan
 from .studies.study_plan import read_plan as read_plan
 from .uncertainty import assess as assess
+from .workers import workers as workers

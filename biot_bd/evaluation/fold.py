@@ -87,6 +87,11 @@ class FoldTask:
     event_detector: EventDetector = field(default_factory=EventDetector)
     chosen: Cells | None = None
 
+    @property
+    def label(self) -> str:
+        """What the task is called in messages and names of jobs."""
+        return f"fold-{self.fold.index:02d}"
+
 
 def fold_folder(run: Path, index: int) -> Path:
     """Return the folder of a fold in a run folder."""
@@ -413,8 +418,13 @@ def fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
     rows = fold.rows(data.subjects, data.recordings)
+<<<<<<< HEAD
+    seen = _fitted_rows(task.pipeline, rows)
+    estimator = configure(task.pipeline, fold, task.folder, FitPlace([task.label]))
+=======
     seen = fitted_rows(task.pipeline, rows)
     estimator = configure(task.pipeline, fold, task.folder, FitPlace([f"fold-{fold.index:02d}"]))
+>>>>>>> s17-A
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)
