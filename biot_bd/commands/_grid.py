@@ -68,13 +68,13 @@ def read_grid(texts: Sequence[str] | None) -> Grid:
     return found
 
 
-def check_engine(engine: str, trials: int | None, resource: str | None, grid: Mapping[str, list[Any] | Bounds]) -> None:
-    """Raise where engine, number of trials, resource and grid do not go together.
+def check_engine(engine: str, trials: int | None, resource: str | None, prune: bool, grid: Mapping[str, list[Any] | Bounds]) -> None:
+    """Raise where the engine, its options and the grid do not go together.
 
     Raises
     ------
     ValueError
-        A number of trials for a grid, or a range without one to draw.
+        An option of another engine, or a range that the engine cannot draw from.
     """
     ranges = [key for key, values in grid.items() if isinstance(values, Bounds)]
     if engine == "grid" and ranges:
@@ -86,6 +86,8 @@ def check_engine(engine: str, trials: int | None, resource: str | None, grid: Ma
         raise ValueError(f"--trials {trials}: a grid is tried whole; leave it out, or give --engine random or optuna")
     if resource is not None and engine != "halving":
         raise ValueError(f"--resource {resource}: only --engine halving has one, this is {engine}; leave it out")
+    if prune and engine != "optuna":
+        raise ValueError(f"--prune: only --engine optuna gives candidates up early, this is {engine}; leave it out")
     if engine == "halving" and ranges and trials is None:
         raise ValueError(
             f"--engine halving: {ranges[0]} is a range, so --trials must say how many candidates to begin with"

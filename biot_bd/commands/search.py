@@ -5,6 +5,7 @@ choice has seen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +56,12 @@ def search(
             help="Of halving: n_samples (training windows; default) or a whole-numbered parameter, e.g. max_epochs."
         ),
     ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Of optuna: give a candidate up whose mean after some inner folds is below the median's."
+        ),
+    ] = False,
     split: Annotated[
         str,
         typer.Option(
@@ -82,17 +89,16 @@ def search(
     Each outer fold searches on its own training subjects, so every score is of subjects that no
     choice has seen.
     """
-    from biot_bd.commands import _grid, _names
+    from biot_bd.commands import _grid, _names, _parallel
     from biot_bd.commands._folders import expect
-    from biot_bd.commands._parallel import check_parallel, spread
 
-    check_parallel(parallel)
+    _parallel.check_parallel(parallel)
     _names.check_training(options)
     _names.check_known("--engine", engine, _grid.ENGINES)
     _names.check_split(split)
     _names.check_inner_split(inner)
     tried = _grid.read_grid(grid)
-    _grid.check_engine(engine, trials, resource, tried)
+    _grid.check_engine(engine, trials, resource, prune, tried)
     expect(folder, "windows")
 
     from biot_bd.commands import _output, _pipelines
@@ -111,7 +117,7 @@ def search(
     searched = {
         "cv": split,
         "inner_cv": inner,
-        "engine": _engine(engine, trials, resource),
+        "engine": _engine(engine, trials, resource, prune),
         "validation_fraction": validation_fraction,
         **parameters,
     }
@@ -120,8 +126,10 @@ def search(
         return
     name = _name(_pipelines.describe_model(model, params, options.pretrained, options.finetune), tried)
     title = f"{name} on {folder.name}, {split}, {', '.join(tried)} chosen inside each fold"
-    with spread(parallel) as n_jobs:
-        result = run_search(pipeline, space, windows, folder=run, n_jobs=n_jobs, title=title, **searched)
+    call = partial(run_search, pipeline, space, windows, folder=run, title=title, progress=not json, **searched)
+    result = _parallel.computed(parallel, call)
+    if result is None:
+        return
     report = write_report(run, windows=windows)
     _show(result, report, run, json)
 
@@ -132,13 +140,23 @@ def _name(model: str, tried: Mapping[str, Any]) -> str:
     return model.replace("BIOT, full size", "BIOT") if sized else model
 
 
-def _engine(name: str, trials: int | None, resource: str | None) -> Any:
+def _engine(name: str, trials: int | None, resource: str | None, prune: bool) -> Any:
     """Return the engine, with what was given of its parameters."""
     from biot_bd.evaluation import GridEngine, HalvingSearch, OptunaSearch, RandomSearch
 
     made: Any = {"grid": GridEngine, "random": RandomSearch, "halving": HalvingSearch, "optuna": OptunaSearch}[name]
     given = {"n_trials" if name == "optuna" else "n_iter": trials, "resource": resource}
+    if prune:
+        given["pruner"] = _median_pruner()
     return made(**{parameter: value for parameter, value in given.items() if value is not None})
+
+
+def _median_pruner() -> Any:
+    try:
+        from optuna.pruners import MedianPruner
+    except ImportError as error:
+        raise MissingExtraError("--engine optuna needs optuna: pip install 'biot-bd[optuna]'") from error
+    return MedianPruner()
 
 
 def _show(result: Result, report: Path, run: Path, json: bool) -> None:

@@ -418,13 +418,8 @@ def fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
     rows = fold.rows(data.subjects, data.recordings)
-<<<<<<< HEAD
-    seen = _fitted_rows(task.pipeline, rows)
-    estimator = configure(task.pipeline, fold, task.folder, FitPlace([task.label]))
-=======
     seen = fitted_rows(task.pipeline, rows)
-    estimator = configure(task.pipeline, fold, task.folder, FitPlace([f"fold-{fold.index:02d}"]))
->>>>>>> s17-A
+    estimator = configure(task.pipeline, fold, task.folder, FitPlace([task.label]))
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)

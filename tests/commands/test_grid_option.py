@@ -111,5 +111,7 @@ def test_a_file_that_is_no_grid_is_named(tmp_path, content, said):
 )
 def test_engine_trials_resource_and_ranges_must_go_together(engine, trials, resource, texts, said):
     with pytest.raises(ValueError, match=said):
-        check_engine(engine, trials, resource, read_grid(texts))
-    check_engine("halving", 5, "max_epochs", read_grid(texts))
+        check_engine(engine, trials, resource, False, read_grid(texts))
+    check_engine("halving", 5, "max_epochs", False, read_grid(texts))
+    with pytest.raises(ValueError, match="--prune: only --engine optuna"):
+        check_engine("halving", 5, "max_epochs", True, read_grid(texts))
