@@ -27,6 +27,8 @@ from .recalibration import save_recalibration as save_recalibration
 from .rescoring import rescore as rescore
 from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
+from .searching.choice import Choice as Choice
+from .searching.choice import choose as choose
 from .searching.engines import ENGINES as ENGINES
 from .searching.grid_engine import GridEngine as GridEngine
 from .searching.grid_engine import RandomSearch as RandomSearch
@@ -34,6 +36,7 @@ from .searching.grids import Range as Range
 from .searching.halving_engine import HalvingSearch as HalvingSearch
 from .searching.optuna_engine import OptunaSearch as OptunaSearch
 from .searching.search_record import SearchRecord as SearchRecord
+from .searching.search_setup import planned_fits as planned_fits
 from .searching.subject_search import search as search
 from .statistics.intervals import macro_interval as macro_interval
 from .statistics.paired_tests import PairedTest as PairedTest
