@@ -68,7 +68,9 @@ def read_grid(texts: Sequence[str] | None) -> Grid:
     return found
 
 
-def check_engine(engine: str, trials: int | None, resource: str | None, prune: bool, grid: Mapping[str, list[Any] | Bounds]) -> None:
+def check_engine(
+    engine: str, trials: int | None, resource: str | None, prune: bool, grid: Mapping[str, list[Any] | Bounds]
+) -> None:
     """Raise where the engine, its options and the grid do not go together.
 
     Raises

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from biot_bd.evaluation.searching.search_record import SearchRecord
-from biot_bd.number_texts import count_text
+from biot_bd.number_texts import count_text, duration_text
 from biot_bd.report.drawing import search as drawing
 from biot_bd.report.drawing.svg import Picture
 from biot_bd.report.run_folder import Fold
@@ -162,14 +162,7 @@ def _counts(record: SearchRecord) -> str:
         ),
     ]
     wall_s = pd.to_numeric(trials["wall_s"], errors="coerce").sum()
-    return f"{', '.join(parts)}; {_duration(float(wall_s))} of fitting in all"
-
-
-def _duration(wall_s: float) -> str:
-    for size, unit in ((3600.0, "h"), (60.0, "min")):
-        if wall_s >= size:
-            return f"{wall_s / size:.1f} {unit}"
-    return f"{wall_s:.1f} s"
+    return f"{', '.join(parts)}; {duration_text(float(wall_s))} of fitting in all"
 
 
 def _pictures(
