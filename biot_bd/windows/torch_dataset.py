@@ -258,17 +258,17 @@ class OnDevice:
     """
 
     def __init__(self, loader: Any, device: Any) -> None:
-        self.loader = loader
+        self._batches = loader  # not "loader": who unwraps braindecode's asks for that name
         self.device = torch.device(device)
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self._batches)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["loader"], name)
+        return getattr(self.__dict__["_batches"], name)
 
     def __iter__(self) -> Iterator[Any]:
-        for x, y in self.loader:
+        for x, y in self._batches:
             if isinstance(x, DeviceBatch):
                 x = x.to(self.device, non_blocking=True).unpack()
             yield Batch((x, y))
