@@ -171,7 +171,6 @@ def put_windows(windows: Any, device: Any, wanted: Any) -> WindowsThere | None:
         stored = windows.stored_signals()
         if stored is not None and _are_there(stored, device):
             return WindowsOfSignals(_signals[str(device)][1], stored)
-        # A store's signals are shared by overlapping windows and by folds; other windows lie there for this fit.
         needed = 4 * int(np.prod(windows.shape)) if stored is None else stored.nbytes
         if stored is not None:
             free_device_signals(device)

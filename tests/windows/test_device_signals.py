@@ -143,13 +143,13 @@ def test_unasked_only_a_gpu_with_room_gets_them(windows, monkeypatch):
     assert put_windows(windows, "cpu", "auto") is None
     assert put_windows(windows, "cpu", False) is None
     assert put_windows(windows[:0], "cpu", True) is None
-    for free, there in ((None, False), (int(3.9 * needed), False), (int(4.1 * needed), True)):
-        monkeypatch.setattr(device_signals, "exact_device", lambda device: torch.device("cuda", 0))
+    made = []
+    monkeypatch.setattr(device_signals, "exact_device", lambda device: torch.device("cuda", 0))
+    monkeypatch.setattr(device_signals, "_of_signals", lambda stored, device: made.append(device))
+    for free, n_made in ((None, 0), (int(3.9 * needed), 0), (int(4.1 * needed), 1)):
         monkeypatch.setattr(device_signals, "free_memory", lambda device, free=free: free)
-        made = []
-        monkeypatch.setattr(device_signals, "_of_signals", lambda stored, device: made.append(device))
         put_windows(windows, "cuda", "auto")
-        assert bool(made) == there
+        assert len(made) == n_made
 
 
 def test_what_does_not_fit_is_refused_with_numbers(windows, monkeypatch):

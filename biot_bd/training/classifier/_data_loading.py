@@ -87,7 +87,7 @@ class DataLoading(FactKeeping):
         return dataset if there is None else HeldDataset(data, dataset.y, None, there)
 
     def _put_on_device(self, dataset: Any) -> Any:
-        """Return the data set of a fit with its windows on the device, where they shall lie there."""
+        """Return the data set of a fit, its windows on the device where they shall lie there."""
         if isinstance(dataset, HeldDataset):
             return dataset
         there = put_windows(dataset.windows, self.device, self.data_on_device)
