@@ -131,7 +131,7 @@ def _pairs(items: Iterable[tuple[Any, Any]], inside: tuple[int, ...]) -> list[st
 def _module(module: nn.Module, inside: tuple[int, ...]) -> list[str]:
     """Return what tells a module: its attributes, and a digest of parts and weights."""
     plain = {name: value for name, value in vars(module).items() if name not in _TORCH_OWN}
-    found = _pairs(sorted(plain.items()), inside)
+    found = _pairs(sorted((name.lstrip("_"), value) for name, value in plain.items()), inside)
     return found + (
         [f"weights={_weights(module)}"] if len(module.state_dict()) or any(True for _ in module.children()) else []
     )

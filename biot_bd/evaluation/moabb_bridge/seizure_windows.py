@@ -43,7 +43,7 @@ class SeizureWindows(BaseDataset):  # type: ignore[misc]  # MOABB has no types
         ``SeizureWindows-`` and a digest of the windows, under which MOABB keeps results: windows of
         another rule, montage or selection are others.
     subject_list : list of str
-        Names of the subjects, as in ``windows.groups``.
+        Names of the subjects, as in ``windows.groups`` and in their order.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class SeizureWindows(BaseDataset):  # type: ignore[misc]  # MOABB has no types
         self.windows = windows
         n_times, sfreq = windows.info.n_times, float(windows.sfreq)
         super().__init__(
-            subjects=sorted(set(windows.groups)),
+            subjects=[str(name) for name in pd.unique(windows.groups)],
             sessions_per_subject=1,
             events=dict(EVENTS),
             code=f"SeizureWindows-{hashlib.sha256(windows.fingerprint.encode()).hexdigest()[:12]}",
