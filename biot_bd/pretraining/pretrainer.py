@@ -26,9 +26,9 @@ from biot_bd.pretraining.chosen_objectives import ChosenObjective, chosen_object
 from biot_bd.pretraining.collapse import CollapseWarning
 from biot_bd.pretraining.corpora import CORPORA, Corpora, check_weights
 from biot_bd.pretraining.curves import CurveLogger
-from biot_bd.pretraining.distributed import find_processes
+from biot_bd.training.net.distributed import find_processes
 from biot_bd.pretraining.pretext_module import PretextModule
-from biot_bd.pretraining.processes import Processes
+from biot_bd.training.net.processes import Processes
 from biot_bd.pretraining.progress import TrainingProgress
 from biot_bd.pretraining.reconstruction_logger import ReconstructionLogger
 from biot_bd.training._validation import (

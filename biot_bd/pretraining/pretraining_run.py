@@ -19,10 +19,10 @@ from biot_bd.models.checkpoints.pipeline_folder import CONFIG, WEIGHTS
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, OBJECTIVES, PRETRAINING, read_pretraining
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
 from biot_bd.pretraining.chosen_objectives import chosen_objectives
-from biot_bd.pretraining.distributed import find_processes
+from biot_bd.training.net.distributed import find_processes
 from biot_bd.pretraining.folder import check_pretraining_savable, save_pretraining
 from biot_bd.pretraining.pretrainer import Pretrainer
-from biot_bd.pretraining.processes import Processes
+from biot_bd.training.net.processes import Processes
 from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.training.resume import describe
 from biot_bd.training.work_folder import WorkFolder
