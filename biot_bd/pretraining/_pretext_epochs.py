@@ -20,12 +20,12 @@ from biot_bd.pretraining.batch_random import BatchRandom, PositionRandom
 from biot_bd.pretraining.corpora import CORPORA, CorpusBatches, corpus_of
 from biot_bd.pretraining.epoch_means import EpochMeans
 from biot_bd.pretraining.pretext_module import PretextModule
-from biot_bd.training.net.processes import Processes
 from biot_bd.pretraining.progress import TrainingProgress
-from biot_bd.training.net.shares import OwnBatches, Place
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.net.batches import NetBatches
+from biot_bd.training.net.processes import Processes
+from biot_bd.training.net.shares import OwnBatches, Place
 from biot_bd.training.precision_plans import training_plan
 from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe, mixed_seed
 from biot_bd.windows import Windows

@@ -6,13 +6,14 @@ Each process writes what it has after a fit to ``FOLDER/NAME-RANK.pt``.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import Checkpoint, EpochScoring
+from skorch.callbacks import Callback, Checkpoint, EpochScoring
 from skorch.hf import AccelerateMixin
 from training_data import make_data
 
@@ -25,6 +26,14 @@ class Accelerated(AccelerateMixin, BIOTClassifier):
     """As skorch's documentation mixes it."""
 
 
+class Killed(Callback):
+    """Where asked, end the second process as a machine that fails does."""
+
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        if os.environ.get("KILLED_IN_EPOCH") == str(len(net.history)) and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def net(*, dropout: float = 0.0, cls: Any = BIOTClassifier, **parameters: Any) -> BIOTClassifier:
     """Return a small classifier; plain gradient descent, as Adam makes steps of rounding."""
     settings = {
@@ -35,7 +44,7 @@ def net(*, dropout: float = 0.0, cls: Any = BIOTClassifier, **parameters: Any) -
         "module__att_drop_prob": dropout,
         "module__att_layer_drop_prob": dropout,
         "optimizer": torch.optim.SGD,
-        "lr": 0.05,
+        "lr": 2e-3,
         "max_epochs": 3,
         "batch_size": 11,  # 55 training windows, or 44: parts of 6 and 5
         "random_state": 3,
@@ -63,7 +72,7 @@ FITS = {
     "one-left": lambda folder: net(batch_size=18, validation_fraction=0.2),
     "micro": lambda folder: net(micro_batch=5, class_weight="balanced"),
     "micro-logits": lambda folder: net(micro_batch=5, criterion=torch.nn.CrossEntropyLoss),
-    "stopped-early": lambda folder: net(max_epochs=12, patience=2, lr=0.4, callbacks=["accuracy"]),
+    "stopped-early": lambda folder: net(max_epochs=12, patience=2, lr=0.1, callbacks=["accuracy"]),
     "sampled": lambda folder: net(sampler="class-balanced", finetune="two-stage"),
     "dropout": lambda folder: net(dropout=0.3, augment="light", finetune=["mixup"]),
     "bf16": lambda folder: net(precision="bf16"),
@@ -72,7 +81,10 @@ FITS = {
         max_epochs=4,
         restart_dir=folder / "restart",
         log_dir=folder / "log",
-        callbacks=[("kept", Checkpoint(dirname=str(folder / "kept"), monitor="valid_loss_best", load_best=True))],
+        callbacks=[
+            ("killed", Killed()),
+            ("kept", Checkpoint(dirname=str(folder / "kept"), monitor="valid_loss_best", load_best=True)),
+        ],
         patience=None,
     ),
     "scored": lambda folder: net(

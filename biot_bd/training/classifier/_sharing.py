@@ -118,7 +118,11 @@ class SharedTraining(TrainingLoop):
         if self._batch_sampler is None or not prefix.startswith("iterator_"):
             return params
         kept = {name: value for name, value in params.items() if name not in _BY_BATCH_SAMPLER}
-        return {**kept, "batch_size": 1, "batch_sampler": self._batch_sampler}  # 1: as torch wants it beside the sampler
+        return {
+            **kept,
+            "batch_size": 1,
+            "batch_sampler": self._batch_sampler,
+        }  # 1: as torch wants it beside the sampler
 
     def _run_epochs(self, data: Any, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
         if self._processes.n == 1:
@@ -175,7 +179,7 @@ class SharedTraining(TrainingLoop):
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Call callbacks; of a shared batch they are given targets and predictions of all windows."""
+        """Call callbacks, with targets and predictions of all windows of a shared batch."""
         if method_name == "on_train_end" and self._parts is not None:
             super().notify(method_name, **cb_kwargs)
             self._share_weights()  # of a checkpoint, which the main process alone has read
@@ -183,7 +187,9 @@ class SharedTraining(TrainingLoop):
         if self._parts is not None and method_name == "on_batch_begin":
             self._part = self._parts[cb_kwargs["training"]].places.popleft()
         if self._part is not None and self._targets is not None and method_name == "on_batch_end":
-            self.history.record_batch("train_batch_size" if cb_kwargs["training"] else "valid_batch_size", self._part.n_all)
+            self.history.record_batch(
+                "train_batch_size" if cb_kwargs["training"] else "valid_batch_size", self._part.n_all
+            )
             cb_kwargs["batch"] = (unpack_data(cb_kwargs["batch"])[0], self._targets.cpu())
             self._part = self._targets = None
         super().notify(method_name, **cb_kwargs)
@@ -194,6 +200,9 @@ class SharedTraining(TrainingLoop):
         if self._parts is not None:
             self._agree_on_epoch()
         super()._one_epoch(iterator, iterator_valid, sides)
+        if self._parts is not None:  # with what callbacks wrote that only the main process has
+            row = {key: value for key, value in self.history[-1].items() if key != "batches"}
+            self.history[-1].update(self._processes.agreed(row))
 
     def _agree_on_epoch(self) -> None:
         """Begin an epoch with the same numbers and weights in all processes.
@@ -329,7 +338,9 @@ def take_own_steps(cls: type, own: type) -> None:
     own : type
         The classifier.
     """
-    mixin = next((base for base in cls.__mro__ if (base.__module__, base.__name__) == ("skorch.hf", "AccelerateMixin")), None)
+    mixin = next(
+        (base for base in cls.__mro__ if (base.__module__, base.__name__) == ("skorch.hf", "AccelerateMixin")), None
+    )
     if mixin is None:
         return
     for name, value in vars(mixin).items():

@@ -29,7 +29,6 @@ from biot_bd.training.sampling.augmentation import build_augmenter, describe_aug
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE
 from biot_bd.windows.page_shuffle import PageShuffle
 
-
 _NOT_LEARNT = (*UNSEEN, "random_state", "device", "accelerator")
 """Parameters that a restart point does not compare."""
 

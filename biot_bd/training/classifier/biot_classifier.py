@@ -163,12 +163,12 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
         training makes anyway), or pairs ``(name, callback)``, in a list or tuple; or one callback.
     accelerator : {"auto"}, None or accelerate.Accelerator
         Which processes share a fit: all that ``torchrun`` or ``accelerate launch`` started (workers
-        of joblib are alone), this one alone, or those of an ``Accelerator`` (needs accelerate: ``pip
-        install "biot-bd[scale]"``).  Each trains on its part of every batch; weights, history and
-        early stopping are those of one process with the same ``batch_size``, to rounding, where the
-        module draws no random numbers.  Every process must call ``fit`` with the same windows, and
-        ends with the same weights; predictions are each one's own.  The main process alone writes.
-        ``class A(AccelerateMixin, BIOTClassifier)`` of skorch does the same.
+        of joblib are alone), this one alone (None), or those of an ``Accelerator``.  Needs
+        accelerate: ``pip install "biot-bd[scale]"``.  Each trains on its part of every batch, so
+        weights, history and early stopping are those of one process with the same ``batch_size``,
+        to rounding (dropout, ``augment`` and mixup draw other numbers).  All must call ``fit`` with
+        the same windows, end with the same weights, and predict by themselves; the first one writes
+        what callbacks write.  skorch's ``class A(AccelerateMixin, BIOTClassifier)`` does the same.
     warm_start : bool
         Whether ``fit`` goes on with the weights of the last one.
     verbose : int

@@ -6,7 +6,7 @@ import atexit
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from biot_bd.exceptions import MissingExtraError
-from biot_bd.training.net.processes import Processes
 from biot_bd.training._validation import launched_processes
+from biot_bd.training.net.processes import Processes
 
 SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 """What accelerate would do instead, by the variable that asks for it."""
@@ -191,6 +191,24 @@ def find_processes(accelerator: Any = "auto", device: str | torch.device | None 
         return Processes()
     _check_own_devices(wanted)
     return TorchProcesses(_state(cpu=wanted == "cpu" or not torch.cuda.is_available()))
+
+
+def beside_the_main_process(processes: Processes, fit: Callable[[], object]) -> Any:
+    """Take part in a training that the main process writes down, and return the record of it.
+
+    Parameters
+    ----------
+    processes : Processes
+        The main one calls ``processes.agreed`` with the record of a training that was finished
+        before (None: it begins), and with the new record in the end.
+    fit : callable
+        Trains together with the others.
+    """
+    finished = processes.agreed(None)
+    if finished is not None:
+        return finished
+    fit()
+    return processes.agreed(None)
 
 
 def _is_worker() -> bool:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch.utils.data import Sampler
 
@@ -44,7 +45,7 @@ def part_lengths(n_windows: int, n: int) -> list[int]:
     ([3, 2, 2], [1, 0])
     """
     cuts = [math.ceil(n_windows * rank / n) for rank in range(n + 1)]
-    return [stop - start for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [stop - start for start, stop in pairwise(cuts)]
 
 
 class BatchParts(Sampler[list[int]]):

@@ -122,7 +122,7 @@ def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
 
 
 def _plain_class(net: BIOTClassifier) -> type:
-    """Return the class of a classifier without skorch's ``AccelerateMixin``, which belongs to one run."""
+    """Return the class without skorch's ``AccelerateMixin``, which belongs to one run."""
     cls = type(net)
     mixed = [base for base in cls.__mro__ if any(b.__module__ == "skorch.hf" for b in base.__mro__)]
     return next(base for base in cls.__mro__ if base not in mixed)
