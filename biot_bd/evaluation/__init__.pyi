@@ -12,6 +12,9 @@ from .metrics.thresholds import Threshold as Threshold
 from .metrics.thresholds import choose_threshold as choose_threshold
 from .metrics.window_metrics import Metric as Metric
 from .metrics.window_metrics import Score as Score
+from .moabb_bridge.moabb_table import to_moabb_table as to_moabb_table
+from .moabb_bridge.seizure_detection import SeizureDetection as SeizureDetection
+from .moabb_bridge.seizure_windows import SeizureWindows as SeizureWindows
 from .model_selection.folds import FIXED_SPLITS as FIXED_SPLITS
 from .model_selection.folds import SPLITS as SPLITS
 from .model_selection.folds import Fold as Fold
@@ -27,6 +30,9 @@ from .recalibration import save_recalibration as save_recalibration
 from .rescoring import rescore as rescore
 from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
+from .search_cost import Cost as Cost
+from .search_cost import Throughput as Throughput
+from .search_cost import estimate_cost as estimate_cost
 from .searching.choice import Choice as Choice
 from .searching.choice import choose as choose
 from .searching.engines import ENGINES as ENGINES
@@ -55,5 +61,6 @@ from .studies.study_plan import StudyCohort as StudyCohort
 from .studies.study_plan import StudyModel as StudyModel
 from .studies.study_plan import StudyPlan as StudyPlan
 from .studies.study_plan import read_plan as read_plan
+from .throughput import measure_throughput as measure_throughput
 from .uncertainty import assess as assess
 from .workers import workers as workers

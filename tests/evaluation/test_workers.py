@@ -1,7 +1,9 @@
 """Folds on every backend: the same digits; whoever is killed, the same call goes on."""
 
+import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 from spread_runs import finished_folds, run
 
 from biot_bd import BIOTClassifier, PercentileScaler, load_dataset, prepare
+from biot_bd.cli import main
 from biot_bd.evaluation import cross_validate, workers
 from biot_bd.evaluation.data import as_data
 from biot_bd.evaluation.shared_values import SharedValues
@@ -114,9 +117,9 @@ def test_a_fold_that_kills_every_worker_of_dask_is_told(alone, tmp_path):
     pytest.importorskip("distributed")
     (tmp_path / "death").touch()
     given = {"folder": tmp_path / "run", "death": str(tmp_path / "death")}
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), workers("dask", n_workers=1):
-        with pytest.raises(LostWorkerError, match="KilledWorker"):
-            run(**given, once=False)
+    strict = dask.config.set({"distributed.scheduler.allowed-failures": 0})
+    with strict, workers("dask", n_workers=1), pytest.raises(LostWorkerError, match="KilledWorker"):
+        run(**given, once=False)
     (tmp_path / "death").unlink()
     with workers("dask", n_workers=1):  # a single worker computes, not this process
         assert_equal(run(**given, once=False), alone)
@@ -148,3 +151,26 @@ def test_a_killed_parent_leaves_its_folds_and_only_missing_ones_are_computed(alo
     found = run(tmp_path / "run", seconds=3.0, death=death)
     assert_equal(found, alone)
     assert before.items() <= finished_folds(tmp_path / "run").items()
+
+
+def test_the_command_spreads_folds_as_it_is_told(windows, tmp_path, capsys):
+    def command(name, *options):
+        given = ["cv", str(windows.folder), "-o", str(tmp_path / name), "--model", "line-length", "--json", *options]
+        assert main(given) == 0
+        return capsys.readouterr()
+
+    def scores(said):
+        return json.loads(said.out)["macro"]
+
+    alone = scores(command("alone"))
+    assert scores(command("threads", "--backend", "threading", "--jobs", "2", "--folds-per-gpu", "auto")) == alone
+    pytest.importorskip("submitit")
+    said = command("jobs", "--backend", "local", "--no-wait", "--jobs", "4")
+    assert said.out == ""
+    assert len(re.findall(r"^job \d+: ", said.err, re.MULTILINE)) == 4
+    deadline = time.monotonic() + 150
+    while len(finished_folds(tmp_path / "jobs")) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(1)  # the last job ends
+    assert scores(command("jobs")) == alone
