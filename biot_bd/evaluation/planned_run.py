@@ -149,7 +149,7 @@ def plan_run(
     scoring: Any,
     threshold: str | float,
     validation_fraction: float,
-    n_jobs: int,
+    n_jobs: int | None,
     random_state: int,
     title: str | None,
     notes: Sequence[str],

@@ -33,7 +33,7 @@ def sampler(seed):
 
 
 def pruner():
-    return optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0)
+    return optuna.pruners.PercentilePruner(25.0, n_startup_trials=2)
 
 
 def searched(folder, engine, grid=None, **options):
@@ -69,13 +69,13 @@ def plain_study(x, y, subjects, n_trials, pruned):
 
 @pytest.mark.parametrize("pruned", [False, True])
 def test_candidates_scores_and_choice_are_those_of_optunas_own_loop(tmp_path, pruned):
-    engine = OptunaSearch(n_trials=10, sampler=sampler, pruner=pruner() if pruned else None)
+    engine = OptunaSearch(n_trials=8, sampler=sampler, pruner=pruner() if pruned else None)
     result = searched(tmp_path / "run", engine, validation_fraction=0)
     record = SearchRecord.open(tmp_path / "run")
     x, y, subjects = made()
     for split, chosen in zip(result.run["splits"], result.run["search"]["chosen"], strict=True):
         inside = np.isin(subjects, split["train"])
-        study = plain_study(x[inside], y[inside], subjects[inside], 10, pruned)
+        study = plain_study(x[inside], y[inside], subjects[inside], 8, pruned)
         ours = record.table[record.table["fold"] == split["fold"]]
         assert ours[list(SPACE)].to_dict("records") == [trial.params for trial in study.trials]
         finished = [trial.state.name == "COMPLETE" for trial in study.trials]
