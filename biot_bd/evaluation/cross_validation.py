@@ -6,7 +6,7 @@ Our loop over scikit-learn's splitters, with files that survive a kill.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -83,10 +83,11 @@ def cross_validate(
         training subjects, or 0, none does: epochs are fixed, the threshold is 0.5.  Fixed splits
         bring their own.
     n_jobs : int
-        Folds computed at once (joblib).  The result does not depend on it: every fold uses as many
-        torch threads as the calling process (``torch.set_num_threads``), and files of callbacks of
-        its own (``fold-NN`` in each folder that one names).  With joblib's threading backend the
-        fits of neural nets run one after another.
+        Folds computed at once, on the backend of ``joblib.parallel_config`` or of
+        :func:`~biot_bd.evaluation.workers`.  The result does not depend on it: every fold uses as
+        many torch threads as the calling process (``torch.set_num_threads``), and files of
+        callbacks of its own (``fold-NN`` in each folder that one names).  With threads the fits of
+        neural nets run one after another.
     random_state : int
         Seed of the split; with a fold's number the seed of that fold.
     title : str, optional
@@ -125,6 +126,8 @@ def cross_validate(
     SplitError
         Fewer than two subjects, subjects of a fixed split missing, a subject on two sides, a fold
         whose training part has one class: before anything is fitted.
+    LostWorkerError
+        A worker was killed; the same call again computes what is missing.
     RunFolderError
         The folder holds another study (the message says what differs), is no run folder, or is in
         use.
@@ -197,12 +200,8 @@ def compute_folds(
     outcomes = {outcome.facts["fold"]: outcome for outcome in done if outcome is not None}
     missing = [task for task in tasks if task.fold.index not in outcomes]
     with FoldProgress(len(tasks), already=len(outcomes), show=progress) as bar:
-        for outcome in _outcomes(missing, n_jobs, bar):
+        here = partial(run_fold, watch=bar.watch)
+        for outcome in run_tasks(run_fold, missing, n_jobs=n_jobs, here=here):
             outcomes[outcome.facts["fold"]] = outcome
             bar.fold_finished(outcome.facts)
     return [outcomes[task.fold.index] for task in tasks]
-
-
-def _outcomes(tasks: Sequence[FoldTask], n_jobs: int, bar: FoldProgress) -> Iterable[FoldOutcome]:
-    here = n_jobs == 1 or len(tasks) < 2
-    return run_tasks(partial(run_fold, watch=bar.watch) if here else run_fold, tasks, n_jobs=n_jobs)

@@ -45,6 +45,7 @@ from biot_bd.evaluation.model_selection.contamination import (
 )
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
 from biot_bd.evaluation.model_selection.official_split import official_parts
+from biot_bd.evaluation.parallel import jobs_at_once
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, degenerate_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts
@@ -215,7 +216,7 @@ def plan_run(
         asked = {name: parameters[name] for name in ("cv", "validation_fraction", "random_state")}  # type: ignore[literal-required]
         folds = kept_folds(Path(folder), folds, runs.to_jsonable(asked), data)
     for one in pipelines:
-        check_variant(one, data, folds, kept=folder is not None, at_once=n_jobs != 1)
+        check_variant(one, data, folds, kept=folder is not None, at_once=jobs_at_once(n_jobs) != 1)
     origins = find_origins(pipeline if weights is None else weights)
     contamination = check_weights(origins, data, folds, allow_contaminated)
     notes = [*notes, *comparison_notes(origins, data.recording_table)]
