@@ -4,8 +4,8 @@ precision, memory, and the floor.
 The floor is the time of the matrix products alone, of the same shapes in the same precision.  The
 share of the data path is the time to read and transfer a batch over the time of its step; windows
 that lie on the device are gathered there.  At last a whole leave-one-subject-out study runs
-(``_gpu_study.py``).  All of it takes less than 8 minutes.  Without a GPU the script says so and ends
-well; ``--device cpu`` runs the same code on a tiny model, to test it.
+(``_gpu_study.py``).  All of it takes less than 8 minutes.  Without a GPU the script says so and
+ends well; ``--device cpu`` runs the same code on a tiny model, to test it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Sizes:
     training: tuple[int, ...] = (16, 64, 256, 512)
     pretraining: tuple[int, ...] = (64, 256)
     compiled: int = 256
-    seconds: float = 200.0
+    seconds: float = 150.0
 
 
 QUICK = Sizes(inference=(64, 512), training=(64,), pretraining=(64,), compiled=64, seconds=45.0)
