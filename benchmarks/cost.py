@@ -14,7 +14,7 @@ from typing import Any
 
 from _bench import RESULTS
 from biot_bd.evaluation import Cost, Throughput, estimate_cost
-from biot_bd.evaluation.search_cost import told_hours
+from biot_bd.number_texts import duration_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 BEGIN, END = "<!-- costs -->", "<!-- /costs -->"
@@ -129,7 +129,7 @@ def table(folder: Path = RESULTS) -> str:
         for name, cost in studies(corpus, cpu).items():
             folds = "" if name == "one model" else f", {corpus.why}"
             times = [
-                "not measured" if other is None else told_hours(studies(corpus, other)[name].hours)
+                "not measured" if other is None else duration_text(3600 * studies(corpus, other)[name].hours)
                 for other in machines.values()
             ]
             lines.append(

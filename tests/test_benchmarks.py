@@ -194,7 +194,7 @@ def test_costs_follow_from_the_speeds_and_an_unmeasured_machine_has_none(bench, 
     windows = 100_000 * 360
     trained, seen = 20 * 0.8 * windows, 20 * windows
     hours = (100_000 * 0.5 + trained / 32 + (seen - trained) / 128 + seen / 10_000) / 3600
-    row = f"| 100,000 h | 36,000,000 | one model | 1 | 576 million | {hours / 24:,.0f} days | not measured |"
+    row = f"| 100,000 h | 36,000,000 | one model | 1 | 576 million | {hours / 24:.1f} days | not measured |"
     assert row in text
     ways = [{"way": "training step, biot_bd, bf16", "windows a second": v} for v in (100.0, 400.0)]
     ways += [{"way": "inference, biot_bd, bf16", "windows a second": 1000.0}]
