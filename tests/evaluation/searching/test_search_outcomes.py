@@ -5,6 +5,7 @@ import pytest
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold
 from small_searches import GRID, Fussy, cheap, made
 
+from biot_bd import BIOTClassifier
 from biot_bd.evaluation import (
     GridEngine,
     HalvingSearch,
