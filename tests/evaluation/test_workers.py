@@ -18,7 +18,6 @@ from biot_bd.evaluation.shared_values import SharedValues
 from biot_bd.exceptions import BiotBdError, LostWorkerError
 
 pytestmark = pytest.mark.slow
-PATH = os.pathsep.join([str(Path(__file__).parent), *sys.path])
 
 
 @pytest.fixture(scope="module")
