@@ -92,6 +92,10 @@ class Proposer(Protocol):
         """Return what each rung was: ``rung``, ``resource``, ``n_resources``, ``n_candidates``."""
         ...
 
+    def final(self) -> dict[str, Any]:
+        """Return parameters that the chosen candidate is fitted with beside its own."""
+        ...
+
 
 @runtime_checkable
 class Engine(Protocol):
@@ -101,6 +105,10 @@ class Engine(Protocol):
 
     def candidates(self, grids: Sequence[Mapping[str, Any]], random_state: int) -> list[dict[str, Any]]:
         """Return the candidates that are known before anything is fitted, common to all folds."""
+        ...
+
+    def n_fits(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> int:
+        """Return how many fits an outer fold takes at most."""
         ...
 
     def proposer(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> Proposer:

@@ -35,6 +35,10 @@ class OneRound:
         """Return nothing: there is one rung, of all windows."""
         return []
 
+    def final(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
 
 @dataclass(frozen=True)
 class GridEngine:
@@ -70,6 +74,10 @@ class GridEngine:
         """
         return all_of(grids, "grid")
 
+    def n_fits(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> int:
+        """Return how many fits an outer fold takes."""
+        return len(self.candidates(grids, site.common_seed)) * site.n_inner
+
     def proposer(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> OneRound:
         """Begin the search of one outer fold."""
         return OneRound(self.candidates(grids, site.common_seed))
@@ -98,7 +106,7 @@ class RandomSearch:
     ...     [{"lr": Range(1e-4, 1e-2, log=True)}], random_state=0
     ... )
     >>> [round(candidate["lr"], 5) for candidate in drawn]
-    [0.00125, 0.00269, 0.0016]
+    [0.00125, 0.00269, 0.00161]
     """
 
     n_iter: int = 20
@@ -120,6 +128,10 @@ class RandomSearch:
             ``n_iter`` is below 1, or a distribution cannot be drawn from.
         """
         return some_of(grids, self.n_iter, random_state, "RandomSearch(n_iter=...)")
+
+    def n_fits(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> int:
+        """Return how many fits an outer fold takes."""
+        return len(self.candidates(grids, site.common_seed)) * site.n_inner
 
     def proposer(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> OneRound:
         """Begin the search of one outer fold."""

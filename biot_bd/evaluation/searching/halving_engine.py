@@ -129,16 +129,22 @@ class HalvingSearch:
             n = ceil(n / self.factor)
         return rungs
 
+    def n_fits(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> int:
+        """Return how many fits an outer fold takes, over all rungs."""
+        return sum(n for _, n in self.proposer(grids, site).schedule) * site.n_inner
+
     def proposer(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> HalvingRounds:
         """Begin the search of one outer fold."""
         candidates = self.candidates(grids, site.common_seed)
+        n_windows = max(site.n_windows, 1)
         if self.resource == N_SAMPLES:
-            smallest, largest = min(site.n_windows, 2 * max(site.n_inner, 1) * site.n_classes), max(site.n_windows, 1)
-            return HalvingRounds(
-                candidates, self.schedule(len(candidates), smallest=max(smallest, 1), largest=largest), None, site
-            )
+            smallest = max(1, min(n_windows, 2 * site.n_inner * site.n_classes))
+            rungs = self.schedule(len(candidates), smallest=smallest, largest=n_windows)
+            return HalvingRounds(candidates, rungs, None, n_windows, site)
         parameter, largest = self._parameter(site.estimator)
-        return HalvingRounds(candidates, self.schedule(len(candidates), smallest=1, largest=largest), parameter, site)
+        return HalvingRounds(
+            candidates, self.schedule(len(candidates), smallest=1, largest=largest), parameter, largest, site
+        )
 
     def _parameter(self, estimator: Any) -> tuple[str, int]:
         """Return the estimator's parameter that is the resource, and its largest value."""
@@ -164,19 +170,21 @@ class HalvingRounds:
         candidates: Sequence[Mapping[str, Any]],
         schedule: Sequence[tuple[int, int]],
         parameter: str | None,
+        largest: int,
         site: SearchSite,
     ) -> None:
-        self._candidates, self._schedule, self._parameter, self._site = candidates, list(schedule), parameter, site
+        self.schedule = list(schedule)
+        self._candidates, self._parameter, self._largest, self._site = candidates, parameter, largest, site
         self._going = list(range(len(candidates)))
         self._rung = 0
 
     def ask(self) -> list[Proposal]:
         """Return the candidates of the next rung."""
-        if self._rung >= len(self._schedule) or (self._rung and not self._site.n_inner):
+        if self._rung >= len(self.schedule) or (self._rung and not self._site.n_inner):
             return []
-        amount, _ = self._schedule[self._rung]
+        amount, _ = self.schedule[self._rung]
         extra = {} if self._parameter is None else {self._parameter: amount}
-        share = 1.0 if self._parameter is not None else amount / max(self._site.n_windows, 1)
+        share = 1.0 if self._parameter is not None else amount / self._largest
         return [Proposal(one, self._candidates[one], self._rung, None, extra, min(share, 1.0)) for one in self._going]
 
     def tell(self, outcomes: Sequence[TrialOutcome]) -> None:
@@ -185,9 +193,9 @@ class HalvingRounds:
         sign = -1 if self._site.greater_is_better else 1
         ranked = sorted(self._going, key=lambda one: (means.get(one) is None, sign * (means.get(one) or 0.0), one))
         self._rung += 1
-        if self._rung < len(self._schedule):
+        if self._rung < len(self.schedule):
             # A candidate without a score goes on only where there are too few with one.
-            self._going = sorted(ranked[: self._schedule[self._rung][1]])
+            self._going = sorted(ranked[: self.schedule[self._rung][1]])
 
     def pruned(self) -> set[int]:
         """Return nobody: a rung says how far a candidate came."""
@@ -198,8 +206,12 @@ class HalvingRounds:
         resource = self._parameter or N_SAMPLES
         return [
             {"rung": rung, "resource": resource, "n_resources": amount, "n_candidates": n}
-            for rung, (amount, n) in enumerate(self._schedule)
+            for rung, (amount, n) in enumerate(self.schedule)
         ]
+
+    def final(self) -> dict[str, Any]:
+        """Return the resource that the chosen is fitted with: all there is."""
+        return {} if self._parameter is None else {self._parameter: self._largest}
 
 
 def _is_count(value: Any) -> bool:

@@ -95,6 +95,10 @@ class OptunaSearch:
         distributions_of(grids)
         return []
 
+    def n_fits(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> int:
+        """Return how many fits an outer fold takes; with a pruner at most."""
+        return self.n_trials * site.n_inner
+
     def proposer(self, grids: Sequence[Mapping[str, Any]], site: SearchSite) -> OptunaRounds:
         """Begin the search of one outer fold."""
         return OptunaRounds(self, grids[0], site)
@@ -173,6 +177,10 @@ class OptunaRounds:
     def rungs(self) -> list[dict[str, Any]]:
         """Return nothing: there is one rung, of all windows."""
         return []
+
+    def final(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
 
 
 def distributions_of(grids: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def search_facts(found: Sequence[FoldSearch], common: bool) -> Cells:
         {
             "fold": fold.fold,
             "candidate": fold.chosen.candidate,
-            "params": _texts(fold.chosen.params),
+            "params": _texts(fold.final),
             "mean": fold.chosen.mean,
             "std": fold.chosen.std,
             "n_defined": fold.chosen.n_defined,

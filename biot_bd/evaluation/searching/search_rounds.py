@@ -60,6 +60,10 @@ class SearchPlan:
     folder: Path | None
     at_once: bool = False
 
+    def n_fits(self) -> int:
+        """Return how many inner fits the search takes at most."""
+        return sum(self.engine.n_fits(self.grids, self.site(at)) for at in range(len(self.outer)))
+
     def site(self, at: int) -> SearchSite:
         """Return what the engine is told of an outer fold."""
         inner, fold = self.inner[at], self.outer[at]
@@ -79,7 +83,7 @@ class SearchPlan:
 
 @dataclass(frozen=True)
 class FoldSearch:
-    """What was tried in one outer fold, and what was chosen."""
+    """What was tried in one outer fold, what was chosen, and with which parameters it is fitted."""
 
     fold: int
     params: Mapping[int, Mapping[str, Any]]
@@ -87,6 +91,7 @@ class FoldSearch:
     scores: Sequence[CandidateScore]
     rungs: Sequence[dict[str, Any]]
     chosen: CandidateScore
+    final: Mapping[str, Any]
 
 
 def run_rounds(
@@ -223,4 +228,4 @@ def _chosen(
     scores = summarise(outcomes, params, proposer.pruned())
     rungs = [{"fold": fold, **rung} for rung in proposer.rungs()]
     chosen = best_of(scores, plan.metric.greater_is_better, f"fold {fold}")
-    return FoldSearch(fold, params, outcomes, scores, rungs, chosen)
+    return FoldSearch(fold, params, outcomes, scores, rungs, chosen, {**chosen.params, **proposer.final()})

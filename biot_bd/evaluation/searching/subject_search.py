@@ -11,26 +11,17 @@ from typing import Any
 from biot_bd.evaluation.cross_validation import compute_folds
 from biot_bd.evaluation.fold import training_notes
 from biot_bd.evaluation.model_selection.contamination import find_origins
-from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, finish, identify, opened, plan_run
+from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, finish, opened
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import Cells, read_facts
-from biot_bd.evaluation.searching.candidate_scores import choice_notes
-from biot_bd.evaluation.searching.engines import as_engine, engine_facts
-from biot_bd.evaluation.searching.grids import (
-    as_grids,
-    describe_grid,
-    grid_texts,
-    params_text,
-    weights_in,
-    with_params,
-)
-from biot_bd.evaluation.searching.inner_folds import InnerFolds, inner_notes, make_inner_folds
+from biot_bd.evaluation.searching.grids import with_params
+from biot_bd.evaluation.searching.search_notes import choice_lines
 from biot_bd.evaluation.searching.search_record import RECORD, search_facts, write_record
-from biot_bd.evaluation.searching.search_rounds import FoldSearch, SearchPlan, check_inside, run_rounds
-from biot_bd.evaluation.study_identity import describe
+from biot_bd.evaluation.searching.search_rounds import FoldSearch, run_rounds
+from biot_bd.evaluation.searching.search_setup import set_up
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
-from biot_bd.runs import fingerprint, to_jsonable
+from biot_bd.runs import to_jsonable
 
 
 def search(
@@ -141,89 +132,45 @@ def search(
     >>> [fold["fold"] for fold in result.run["search"]["chosen"]]
     [0, 1, 2, 3]
     """
-    engine, grids = as_engine(engine), as_grids(grid)
-    known = engine.candidates(grids, random_state)
-    variants = [with_params(estimator, params, f"candidate {number}") for number, params in enumerate(known)]
-    plan = plan_run(
+    setup = set_up(
         estimator,
+        grid,
         X,
         y=y,
         groups=groups,
-        folder=folder,
         cv=cv,
+        inner_cv=inner_cv,
+        folder=folder,
+        n_jobs=n_jobs,
+        engine=engine,
         scoring=scoring,
         threshold=threshold,
         validation_fraction=validation_fraction,
-        n_jobs=n_jobs,
         random_state=random_state,
         title=title,
         notes=notes,
-        protocol=None,
         splits_from=splits_from,
         allow_contaminated=allow_contaminated,
         event_detector=event_detector,
-        variants=variants,
-        weights=weights_in(estimator, grids),
     )
-    inner = [
-        make_inner_folds(
-            plan.data, fold, inner_cv, validation_fraction=validation_fraction, random_state=plan.run["seed"]
-        )
-        for fold in plan.folds
-    ]
-    for variant in variants:
-        check_inside(variant, plan.data, inner)
-    facts: Cells = {
-        "engine": engine_facts(engine),
-        "grid": grid_texts(grids),
-        "inner_cv": inner_cv if isinstance(inner_cv, str) else describe(inner_cv),
-        "scoring": plan.metrics[0].name,
-        "greater_is_better": plan.metrics[0].greater_is_better,
-    }
-    identify(
-        plan.run,
-        search={
-            "engine": facts["engine"],
-            "grid": describe_grid(grids),
-            "inner_cv": facts["inner_cv"],
-            "inner_splits": {str(f.index): _sides(one) for f, one in zip(plan.folds, inner, strict=True)},
-        },
-    )
+    plan = setup.plan
     with opened(plan):
-        rounds = SearchPlan(
-            estimator=estimator,
-            grids=grids,
-            engine=engine,
-            data=plan.data,
-            outer=plan.folds,
-            inner=inner,
-            metric=plan.metrics[0],
-            threshold=plan.threshold,
-            random_state=plan.run["seed"],
-            folder=None if plan.folder is None else plan.folder / SEARCH,
-            at_once=n_jobs != 1,
-        )
         before = _chosen_before(plan)
         found = run_rounds(
-            rounds,
+            setup.rounds,
             plan.run["fingerprint"],
             n_jobs=n_jobs,
             progress=progress,
-            known=len(known),
+            known=setup.n_known,
             retry=before is None,
         )
-        facts |= to_jsonable(search_facts(found, common=bool(known)))
-        facts["notes"] = _notes(rounds, found)
+        facts = {**setup.facts, **to_jsonable(search_facts(found, common=setup.n_known > 0))}
+        facts["notes"] = choice_lines(setup.rounds, found)
         _check_same_choice(plan, before, facts["chosen"])
         if plan.folder is not None:
             marked = {"state": "chosen", "fingerprint": plan.run["fingerprint"], **facts}
             write_record(plan.folder, marked, found, plan.metrics[0].greater_is_better)
         return _scored(plan, estimator, facts, found, n_jobs, progress)
-
-
-def _sides(inner: InnerFolds) -> str:
-    """Return a digest of the inner folds: another split is another study."""
-    return fingerprint({str(fold.index): {**fold.sides(), "seed": fold.seed} for fold in inner.folds})
 
 
 def _chosen_before(plan: PlannedRun) -> list[Cells] | None:
@@ -255,33 +202,10 @@ def _scored(
     plan.run["search"] = {name: facts[name] for name in ("engine", "inner_cv", "scoring", "chosen")}
     tasks, told = [], list(plan.run["notes"])
     for fold, one in zip(plan.folds, found, strict=True):
-        pipeline = with_params(estimator, one.chosen.params, f"candidate {one.chosen.candidate}")
+        pipeline = with_params(estimator, one.final, f"candidate {one.chosen.candidate}")
         best = next(choice for choice in facts["chosen"] if choice["fold"] == fold.index)
         chosen = {"best_params": best["params"], "best_score": best["mean"], "candidate": best["candidate"]}
         tasks.append(plan.task(fold, pipeline, find_origins(pipeline), chosen))
         told += [f"fold {fold.index}: {note}" for note in training_notes(pipeline)]
     plan.run["notes"] = [*told, *facts["notes"]]
     return finish(plan, compute_folds(tasks, plan.finished_folds(), n_jobs, progress))
-
-
-def _notes(rounds: SearchPlan, found: Sequence[FoldSearch]) -> list[str]:
-    """Say what a reader must know of a search."""
-    metric, n_candidates = rounds.metric.name, max(len(fold.params) for fold in found)
-    chosen: dict[str, list[str]] = {}
-    for fold in found:
-        chosen.setdefault(params_text(fold.chosen.params), []).append(str(fold.fold))
-    lines = [f"parameters chosen in each fold by {metric} of inner folds, out of {n_candidates} candidates"]
-    lines += [f"chosen in fold(s) {', '.join(folds)}: {params}" for params, folds in chosen.items()]
-    lines += inner_notes(rounds.inner, rounds.outer)
-    undefined = [
-        (o.fold, o.inner, o.reason) for f in found for o in f.outcomes if o.state == "finished" and o.score is None
-    ]
-    if undefined:
-        n = len({(fold, inner) for fold, inner, _ in undefined})
-        of = sum(len(one.folds) for one in rounds.inner)
-        lines.append(
-            f"{metric} is undefined in {n} of {of} inner folds (e.g. {undefined[0][2]}); a candidate's mean is that of the others"
-        )
-    for fold in found:
-        lines += choice_notes(f"fold {fold.fold}", fold.scores, fold.chosen, metric)
-    return lines

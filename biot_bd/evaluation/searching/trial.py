@@ -125,7 +125,7 @@ class TrialTask:
     threads: int | None = None
 
     @property
-    def label(self) -> str:
+    def where(self) -> str:
         """What it is, in messages."""
         return f"fold {self.outer}, candidate {self.candidate}, inner fold {self.fold.index}"
 
@@ -135,9 +135,14 @@ class TrialTask:
         return f"c{self.candidate:04d}-r{self.rung}-i{self.fold.index:02d}"
 
     @property
+    def label(self) -> str:
+        """Its name among all tasks of the study."""
+        return f"fold-{self.outer:02d}/{self.key}"
+
+    @property
     def path(self) -> Path | None:
         """Its file."""
-        return None if self.folder is None else self.folder / f"fold-{self.outer:02d}" / f"{self.key}.json"
+        return None if self.folder is None else self.folder / f"{self.label}.json"
 
     def facts(self) -> Cells:
         """Return what is known before it is fitted."""
@@ -217,7 +222,7 @@ _TOLD = ("state", "score", "reason", "n_epochs", "wall_s")
 
 
 def _scored(task: TrialTask) -> tuple[Any, Score]:
-    fold, data, where = task.fold, task.data, task.label
+    fold, data, where = task.fold, task.data, task.where
     pipeline = with_params(task.pipeline, task.settings, f"candidate {task.candidate}")
     place = FitPlace(["search", f"fold-{task.outer:02d}", task.key])
     estimator = configure(pipeline, fold, None, place)
