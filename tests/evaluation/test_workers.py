@@ -1,12 +1,9 @@
 """Folds on every backend: the same digits; whoever is killed, the same call goes on."""
 
 import json
-import os
 import pickle
 import re
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from spread_runs import assert_equal, demo_windows, finished_folds, kill_parent, run, trained
