@@ -4,13 +4,16 @@ import json
 import pickle
 import re
 import time
+from dataclasses import dataclass
 
 import pytest
 from spread_runs import assert_equal, demo_windows, finished_folds, kill_parent, run, trained
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from biot_bd.cli import main
 from biot_bd.evaluation import workers
 from biot_bd.evaluation.data import as_data
+from biot_bd.evaluation.parallel import run_tasks
 from biot_bd.evaluation.shared_values import SharedValues
 from biot_bd.exceptions import BiotBdError, LostWorkerError
 
@@ -91,3 +94,19 @@ def test_a_killed_parent_leaves_its_folds_and_only_missing_ones_are_computed(alo
     assert 0 < len(before) < 4
     assert_equal(run(tmp_path / "run", seconds=3.0, death=death), alone)
     assert before.items() <= finished_folds(tmp_path / "run").items()
+
+
+@dataclass(frozen=True)
+class Ask:
+    label: str
+    folder: None = None
+
+
+def threads_of_libraries(task):
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_numpy_has_as_many_threads_in_a_worker_as_here(n):
+    with threadpool_limits(n, user_api="blas"), workers("loky", n_workers=2):
+        assert list(run_tasks(threads_of_libraries, [Ask("a"), Ask("b")])) == [{n}, {n}]
