@@ -33,13 +33,18 @@ class Mortal(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y):
         time.sleep(self.seconds)
-        if self.death is not None and Path(self.death).exists():
-            if self.once:
-                Path(self.death).unlink()
+        if self.death is not None and self.dies():
             os.kill(os.getpid(), signal.SIGKILL)
         self.model_ = LogisticRegression().fit(self.power(X), y)
         self.classes_ = self.model_.classes_
         return self
+
+    def dies(self):
+        try:
+            Path(self.death).unlink() if self.once else Path(self.death).stat()
+        except FileNotFoundError:  # another fit, at the same time, may have taken it
+            return False
+        return True
 
     def predict_proba(self, X):
         return self.model_.predict_proba(self.power(X))
