@@ -85,7 +85,7 @@ def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
         # A child of this process that has ended is there until somebody asks for its status.
-        return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return not hasattr(os, "waitid") or os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:  # of another process that submitted it
         return True
     except (ProcessLookupError, PermissionError):  # of nobody, or of another user's
