@@ -129,7 +129,7 @@ def test_several_processes_on_one_device_are_refused(device, message, monkeypatc
 
 
 def test_an_accelerator_is_one_or_is_refused():
-    with pytest.raises(ValueError, match="'auto', None or an accelerate.Accelerator, found 'gpu'"):
+    with pytest.raises(ValueError, match=r"'auto', None or an accelerate.Accelerator, found 'gpu'"):
         BIOTClassifier(accelerator="gpu", **TINY).fit(X, Y, groups=GROUPS)
 
 
@@ -237,7 +237,10 @@ def test_two_processes_learn_what_one_learns_of_the_same_batches(name, two_proce
     for a, b in zip(one["history"], first["history"], strict=True):
         assert a.keys() == b.keys()
         for key in a:
-            np.testing.assert_allclose(a[key], b[key], rtol=1e-5, atol=1e-6, err_msg=key)
+            if isinstance(a[key], str):
+                assert a[key] == b[key]
+            else:
+                np.testing.assert_allclose(a[key], b[key], rtol=1e-5, atol=1e-6, err_msg=key)
     assert one["history"][0]["train_loss"] != one["history"][-1]["train_loss"]
     if name == "stopped-early":
         assert 2 < len(one["history"]) < 12
