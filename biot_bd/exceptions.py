@@ -344,6 +344,15 @@ class StoreError(BiotBdError, RuntimeError):
     """
 
 
+class DeviceMemoryError(BiotBdError, RuntimeError):
+    """Windows do not fit into the memory of a device; the message says how much they need.
+
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Raises it with ``data_on_device=True``.
+    """
+
+
 class DetectionError(BiotBdError, ValueError):
     """A recording cannot be used; the message names it, what is wrong, and what to do.
 

@@ -25,6 +25,9 @@ from .recalibration import save_recalibration as save_recalibration
 from .rescoring import rescore as rescore
 from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
+from .search_cost import Cost as Cost
+from .search_cost import Throughput as Throughput
+from .search_cost import estimate_cost as estimate_cost
 from .searching.search_record import SearchRecord as SearchRecord
 from .searching.subject_search import search as search
 from .statistics.intervals import macro_interval as macro_interval
@@ -44,4 +47,5 @@ from .studies.study_plan import StudyCohort as StudyCohort
 from .studies.study_plan import StudyModel as StudyModel
 from .studies.study_plan import StudyPlan as StudyPlan
 from .studies.study_plan import read_plan as read_plan
+from .throughput import measure_throughput as measure_throughput
 from .uncertainty import assess as assess

@@ -147,6 +147,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda v: v is None or isinstance(v, (list, tuple)) or _is_callback(v) or _is_disabled(v),
     ),
     "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
+    "data_on_device": ("'auto', False or True", lambda v: isinstance(v, bool) or (isinstance(v, str) and v == "auto")),
     "seen_subjects": ("'raise', 'warn' or 'allow'", lambda v: isinstance(v, str) and v in SEEN_SUBJECTS),
     "micro_batch": (
         "a positive whole number of windows, None (the whole batch) or 'auto'",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
+from biot_bd.windows.stored_signals import StoredSignals
 from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset
 
 CHECKED_AT_ONCE = 1024
@@ -201,6 +202,13 @@ class SignalData:
         if isinstance(self.windows, Windows) and self.windows.always_finite:
             return self.windows.read_packed(rows, out)
         return self.read(rows), np.ones((len(rows), self.info.n_chans), np.float32)
+
+    def stored_signals(self) -> StoredSignals | None:
+        """Return the signals that ``Windows`` are cut from; None of others.
+
+        See ``Windows.stored_signals``.
+        """
+        return self.windows.stored_signals() if isinstance(self.windows, Windows) else None
 
     def dataset(
         self, y: NDArray[np.int64] | None = None, packed: bool = False, soft: NDArray[Any] | None = None

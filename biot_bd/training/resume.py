@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from biot_bd.runs import atomic_path, fingerprint, note_done
 
 FORMAT = 2
-UNSEEN = ("log_dir", "restart_dir", "verbose")
+UNSEEN = ("log_dir", "restart_dir", "verbose", "data_on_device")
 """Parameters that do not change what is learnt."""
 
 

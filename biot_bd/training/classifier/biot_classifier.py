@@ -120,6 +120,14 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
         loss; dropout draws other masks.  None leaves batches whole; ``"auto"`` measures, once a
         machine, for a BIOT with large batches, and leaves others whole.  Modules that normalise
         over the batch stay whole.
+    data_on_device : {"auto", False, True}
+        Whether the windows of ``fit`` lie in the memory of the device, where batches are gathered
+        without the host; the same numbers.  ``Windows`` of an int16 store share its signals there,
+        which stay for the next fit of the process
+        (:func:`biot_bd.windows.device_signals.free_device_signals` gives the memory back); others
+        lie there as float32, for this fit.  ``"auto"``: on a CUDA GPU, where they take at most a
+        quarter of its free memory.  True raises
+        :class:`~biot_bd.exceptions.DeviceMemoryError` where they do not fit.
     gradient_clip_norm : float or None
         Most that the norm of all gradients may be in a step.
     log_dir : path or None
@@ -277,6 +285,7 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
         device: str | None = "auto",
         precision: str = "fp32",
         micro_batch: int | str | None = "auto",
+        data_on_device: bool | str = "auto",
         gradient_clip_norm: float | None = None,
         log_dir: Any = None,
         restart_dir: Any = None,
@@ -378,7 +387,7 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
         """Return the training and the validation windows (None without validation), no subject
         in both.
         """
-        dataset = self.get_dataset(X, y)
+        dataset = self._put_on_device(self.get_dataset(X, y))
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
         split = self.train_split
