@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.own_modes import own_modes
+from biot_bd.signals.subject_array import subjects_named
 from biot_bd.training._validation import (
     check_device,
     check_names,
@@ -262,8 +263,8 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
     (2, 1, None)
     """
 
-    # With metadata routing on, the subjects are asked for without set_fit_request.
-    __metadata_request__fit = {"groups": True}
+    # With metadata routing on, subjects are asked for by themselves; MOABB routes `subjects`.
+    __metadata_request__fit = {"groups": True, "subjects": True}
     _prefixes = PREFIXES
 
     def __init__(
@@ -406,7 +407,7 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
 
     # --- training ---------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> BIOTClassifier:
+    def fit(self, X: Any, y: Any = None, groups: Any = None, *, subjects: Any = None) -> BIOTClassifier:
         """Train from the beginning (or on, with ``warm_start``).
 
         Parameters
@@ -420,6 +421,8 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
             scores by epoch go by the most voted class.
         groups : array-like, shape (n,), optional
             Subjects; those of the ``Windows`` by default.
+        subjects : array-like, shape (n,), optional
+            The same by the name under which MOABB's evaluations hand them on.
 
         Raises
         ------
@@ -433,6 +436,7 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
         FloatingPointError
             The loss is no longer finite.
         """
+        groups = subjects_named(groups, subjects)
         return self._fit(X, y, groups, fresh=not (self.warm_start and self.initialized_))
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, groups: Any = None) -> BIOTClassifier:
