@@ -67,6 +67,7 @@ def test_accelerates_mixin_trains_as_the_classifier_itself(device, alone, tmp_pa
     expected = alone.predict_proba(X)
     np.testing.assert_array_equal(mixed.predict_proba(X), expected)
     assert mixed.get_params() == before
+    assert "accelerator=Accelerator(num_processes=1)" in repr(mixed)
     copy = clone(mixed)
     assert type(copy) is Accelerated
     assert copy.accelerator is mixed.accelerator
@@ -182,7 +183,7 @@ class TwoOfOne(Processes):
     ],
 )
 def test_processes_that_cannot_train_one_model_say_so(module, error, message, monkeypatch):
-    monkeypatch.setattr("biot_bd.training.classifier._sharing.find_processes", lambda *given: TwoOfOne())
+    monkeypatch.setattr("biot_bd.training.classifier._sharing.processes_of", lambda net: TwoOfOne())
     with pytest.raises(error, match=message):
         BIOTClassifier(module, device="cpu", max_epochs=1).fit(X, Y, groups=GROUPS)
 
