@@ -317,6 +317,24 @@ class RunFolderError(BiotBdError, ValueError):
     """
 
 
+class LostWorkerError(BiotBdError, RuntimeError):
+    """A worker process, or its machine, ended before its task; what is finished is kept.
+
+    See Also
+    --------
+    biot_bd.evaluation.workers : Where tasks are computed.
+    """
+
+
+class SearchError(BiotBdError, RuntimeError):
+    """Every candidate of a search failed; the message names the first and its error.
+
+    See Also
+    --------
+    biot_bd.evaluation.search : Raises it.
+    """
+
+
 class MixedTableError(BiotBdError, ValueError):
     """Results that cannot stand in one table: other label rules, data, splits or protocols.
 

@@ -200,7 +200,7 @@ def subject_codes(
     if groups is None:
         raise ValueError(
             f"{taker} needs the subject of each training window, and the data carry none: use Windows, or pass "
-            f"fit(X, y, groups=subjects){or_else}"
+            f"fit(X, y, groups=subjects), or a SubjectArray (biot_bd.signals){or_else}"
         )
     subjects = np.asarray(groups, dtype=object)
     if subjects.shape != (n,):

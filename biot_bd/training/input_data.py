@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
+from biot_bd.signals.base import (
+    SignalInfo,
+    check_whole_epochs,
+    check_windows,
+    describe_channels,
+    is_epochs,
+    present_channels,
+)
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
 from biot_bd.windows.stored_signals import StoredSignals
@@ -260,6 +267,7 @@ def _packages(X: Any) -> set[str]:
 
 
 def _as_array(X: Any) -> NDArray[Any]:
+    check_whole_epochs(X, "the classifier")
     of_braindecode = "braindecode" in _packages(getattr(X, "dataset", None))  # a SliceDataset, an array of volts
     if not isinstance(X, (np.ndarray, list, tuple)) and (of_braindecode or not hasattr(X, "__array__")):
         raise TypeError(

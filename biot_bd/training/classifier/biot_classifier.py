@@ -380,7 +380,8 @@ class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
         encoded = encode_labels(labels, self._outputs)
         if len(np.unique(encoded)) < 2:
             raise ValueError(
-                f"all {len(labels)} training windows are of class {self._outputs.tolist()[encoded[0]]!r}; two classes are needed"
+                f"all {len(labels)} training windows are of class {self._outputs.tolist()[encoded[0]]!r}; two classes are "
+                "needed (a search that halves needs a larger min_resources)"
             )
         return encoded
 
