@@ -12,7 +12,9 @@ class SubjectArray(np.ndarray):
     """An array of windows that knows whose each window is, as ``Windows`` do.
 
     Selections of windows and the steps of :mod:`biot_bd.signals` keep it; whatever else makes a new
-    array of it loses the subjects, for nobody knows what that did to the windows.
+    array of it loses the subjects, for nobody knows what that did to the windows.  So the tools of
+    scikit-learn need no ``groups`` where ``cv`` is a :class:`~biot_bd.SubjectSplit`, and
+    early stopping inside of them finds the subjects.
 
     Parameters
     ----------
@@ -33,10 +35,14 @@ class SubjectArray(np.ndarray):
     ValueError
         Not one subject or number a window.
 
+    See Also
+    --------
+    biot_bd.Windows : Windows that lie on disk and know more of themselves.
+
     Examples
     --------
     >>> import numpy as np
-    >>> from biot_bd.signals.subject_array import SubjectArray
+    >>> from biot_bd.signals import SubjectArray
     >>> x = SubjectArray(np.zeros((4, 2, 100)), ["a", "a", "b", "b"])
     >>> x[1:3].groups.tolist(), x[[3], ...].row_ids.tolist()
     (['a', 'b'], [3])
@@ -85,3 +91,23 @@ def with_subjects_of(X: Any, out: Any) -> Any:
     if isinstance(X, SubjectArray) and X.groups is not None and isinstance(out, np.ndarray) and len(out) == len(X):
         return SubjectArray(out, X.groups, X.row_ids)
     return out
+
+
+def subjects_named(groups: ArrayLike | None, subjects: ArrayLike | None) -> ArrayLike | None:
+    """Return the subjects of windows under either name: scikit-learn's, or that of MOABB's routing.
+
+    Parameters
+    ----------
+    groups, subjects : array-like, shape (n,), or None
+
+    Raises
+    ------
+    ValueError
+        Both are given, and differ.
+    """
+    if groups is None or subjects is None:
+        return subjects if groups is None else groups
+    first, second = (np.asarray(names, dtype=object).astype(str) for names in (groups, subjects))
+    if not np.array_equal(first, second):
+        raise ValueError("groups and subjects both name the subjects of the windows, and differ; give one of them")
+    return groups
