@@ -198,8 +198,10 @@ def main() -> None:
                 {"way": "now", "median_s": seconds, "windows": str(n), "cv": ALL, **{f"{k}_s": v for k, v in parts}}
             )
         slope = exponent(sizes[-2:], grown[-2:])
-        notes.append(f"seconds grow with the number of windows to the power of {exponent(sizes, grown):.2f} "
-                     f"({', '.join(f'{n:,}' for n in sizes)}), {slope:.2f} between the last two")  # fmt: skip
+        notes.append(
+            f"seconds grow with the number of windows to the power of {exponent(sizes, grown):.2f} "
+            f"({', '.join(f'{n:,}' for n in sizes)}), {slope:.2f} between the last two"
+        )
         targets.append(limit("overhead: exponent of its growth with the windows", slope, MOST_EXPONENT, ""))
         one = {name: values[:1] for name, values in GRID.items()}
         for how in ("grid", "search"):
@@ -213,7 +215,7 @@ def main() -> None:
                     found["unshared_mb"],
                     MOST_MB,
                     "MB",
-                )  # fmt: skip
+                )
             )
         curve = []
         for n in sizes:
