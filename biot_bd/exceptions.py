@@ -317,6 +317,24 @@ class RunFolderError(BiotBdError, ValueError):
     """
 
 
+class LostWorkerError(BiotBdError, RuntimeError):
+    """A worker process, or its machine, ended before its task; what is finished is kept.
+
+    See Also
+    --------
+    biot_bd.evaluation.workers : Where tasks are computed.
+    """
+
+
+class SearchError(BiotBdError, RuntimeError):
+    """Every candidate of a search failed; the message names the first and its error.
+
+    See Also
+    --------
+    biot_bd.evaluation.search : Raises it.
+    """
+
+
 class MixedTableError(BiotBdError, ValueError):
     """Results that cannot stand in one table: other label rules, data, splits or protocols.
 
@@ -341,6 +359,15 @@ class StoreError(BiotBdError, RuntimeError):
     See Also
     --------
     biot_bd.write_report : Leaves examples out and says why where the store cannot be shown.
+    """
+
+
+class DeviceMemoryError(BiotBdError, RuntimeError):
+    """Windows do not fit into the memory of a device; the message says how much they need.
+
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Raises it with ``data_on_device=True``.
     """
 
 

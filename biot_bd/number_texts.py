@@ -175,6 +175,32 @@ def percent_text(share: float | None, n: int | None = None) -> str:
     return f"{_unsigned_zero(text)}%"
 
 
+def duration_text(value_s: float | None) -> str:
+    """Return a length of time with its unit.
+
+    Parameters
+    ----------
+    value_s : float or None
+        In seconds; None is a dash.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from biot_bd.number_texts import duration_text
+    >>> duration_text(2.54), duration_text(95), duration_text(9000), duration_text(400_000)
+    ('2.5 s', '1.6 min', '2.5 h', '4.6 days')
+    """
+    if value_s is None or not math.isfinite(value_s):
+        return NO_NUMBER
+    for size_s, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if value_s >= (2 * size_s if unit == "days" else size_s):
+            return f"{value_s / size_s:.1f} {unit}"
+    return f"{seconds_text(value_s)} s"
+
+
 def count_text(n: int, one: str, more: str | None = None) -> str:
     """Return a number of things, in the singular where there is one.
 

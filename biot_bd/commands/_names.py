@@ -128,6 +128,12 @@ def check_split(split: str) -> None:
         raise unknown(f"--cv {split}", re.sub(r"\d+$", "N", split), SPLITS)
 
 
+def check_inner_split(split: str) -> None:
+    """Raise for an ``--inner-cv`` that names no split of any subjects there may be."""
+    if not re.fullmatch(r"subject-loo|(stratified-)?subject-kfold-\d+", split):
+        raise unknown(f"--inner-cv {split}", re.sub(r"\d+$", "N", split), SPLITS[:3])
+
+
 def check_checkpoint(source: str | None) -> None:
     """Raise for a ``--pretrained`` that is no name, no path and no repository of the Hub."""
     if source is None:

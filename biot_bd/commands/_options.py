@@ -144,19 +144,74 @@ class TrainingOptions:
     ] = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ParallelOptions:
+    """Where folds and fits are computed, the same words for every command that has many;
+    :func:`with_parallel_options` shows it to Typer.
+    """
+
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Folds computed at once, sharing the processors; -1 for one a processor. Default: 1; of slurm and of --scheduler as many as there are."
+        ),
+    ] = None
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="loky (processes), sequential, threading, dask (processes, or --scheduler), dask-slurm (jobs of SLURM that stay), slurm (a job a fold), or local (such jobs without a cluster)."
+        ),
+    ] = "loky"
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of dask's scheduler, e.g. tcp://10.0.0.5:8786, with --backend dask.")
+    ] = None
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY=VALUE of sbatch, or with dask-slurm of SLURMCluster (memory=16GB is needed); may be repeated."
+        ),
+    ] = None
+    hours: Annotated[float, typer.Option(help="Time limit of a job of slurm.", min=0.02)] = 24.0
+    cpus: Annotated[
+        int | None,
+        typer.Option(help="Processors of a job of slurm (default 1), and torch's threads in each worker.", min=1),
+    ] = None
+    gpus: Annotated[int, typer.Option(help="GPUs of a job of slurm.", min=0)] = 0
+    folds_per_gpu: Annotated[
+        str, typer.Option(help="Folds on a GPU at once: a number, or auto for as many as its memory holds.")
+    ] = "1"
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="With slurm: wait for the jobs, or end; the same command later reads their results.",
+        ),
+    ] = True
+
+
 def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Show Typer the fields of :class:`TrainingOptions` in place of the command's parameter
     ``options``.
     """
+    return _with_fields(command, "options", TrainingOptions)
 
+
+def with_parallel_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Show Typer the fields of :class:`ParallelOptions` in place of the command's parameter
+    ``parallel``.
+    """
+    return _with_fields(command, "parallel", ParallelOptions)
+
+
+def _with_fields(command: Callable[..., None], name: str, kind: Any) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        options = TrainingOptions(**{field.name: given.pop(field.name) for field in fields(TrainingOptions)})
-        command(**given, options=options)
+        made = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        command(**given, **{name: made})
 
     own = dict(inspect.signature(command, eval_str=True).parameters)
-    del own["options"]
-    shown = [*own.values(), *inspect.signature(TrainingOptions).parameters.values()]
+    del own[name]
+    shown = [*own.values(), *inspect.signature(kind).parameters.values()]
     run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in shown])  # type: ignore[attr-defined]
     return run
 

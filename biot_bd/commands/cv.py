@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from biot_bd.commands._options import Json, Store, TrainingOptions, with_training_options
+from biot_bd.commands._options import (
+    Json,
+    ParallelOptions,
+    Store,
+    TrainingOptions,
+    with_parallel_options,
+    with_training_options,
+)
 
 
+@with_parallel_options
 @with_training_options
 def cv(
     folder: Store,
     run: Annotated[Path, typer.Option("--output", "-o", help="Run folder; one that was interrupted is finished.")],
     options: TrainingOptions,
+    parallel: ParallelOptions,
     split: Annotated[
         str,
         typer.Option(
@@ -34,17 +44,13 @@ def cv(
     validation_fraction: Annotated[
         float, typer.Option(help="Share of the training subjects that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.25,
-    jobs: Annotated[
-        int, typer.Option(help="Folds computed at once, sharing the processors; -1 for one a processor.")
-    ] = 1,
     json: Json = False,
 ) -> None:
     """Train and score a pipeline on subjects that it has not seen, and write the report."""
-    from biot_bd.commands import _names
+    from biot_bd.commands import _names, _parallel
     from biot_bd.commands._folders import expect
 
-    if jobs == 0:
-        raise ValueError("--jobs 0: expected how many folds at once, 1 or more, or -1 for one a processor")
+    _parallel.check_parallel(parallel)
     _names.check_training(options)
     _names.check_split(split)
     _names.check_known("--protocol", protocol, _names.PROTOCOLS)
@@ -52,15 +58,12 @@ def cv(
     if splits_from is not None:
         expect(splits_from, "run")
 
-    import joblib
-    import torch
     from rich.console import Console
 
     from biot_bd.commands import _output, _pipelines
     from biot_bd.evaluation import cross_validate
     from biot_bd.evaluation.protocols import as_protocol
     from biot_bd.report import write_report
-    from biot_bd.training.worker_threads import torch_threads
 
     _output.check_output(run)
     parameters = _pipelines.study_parameters(options)
@@ -73,20 +76,23 @@ def cv(
     name = _pipelines.describe_model(model, params, options.pretrained, options.finetune)
     own = split if splits_from is None else f"splits of {splits_from.name}"
     how = own if protocol is None else f"protocol {protocol}"
-    # The folds share the processors: each uses as many threads as the calling process.
-    with torch_threads(max(1, torch.get_num_threads() // joblib.effective_n_jobs(jobs))):
-        result = cross_validate(
+    result = _parallel.computed(
+        parallel,
+        partial(
+            cross_validate,
             pipeline,
             windows,
             folder=run,
             cv=split,
             validation_fraction=validation_fraction,
-            n_jobs=jobs,
             protocol=protocol,
             splits_from=splits_from,
             title=f"{name} on {folder.name}, {how}",
             **parameters,
-        )
+        ),
+    )
+    if result is None:
+        return
     report = write_report(run, windows=windows)
     if json:
         _output.print_json({**result.metrics, "notes": result.notes, "folder": run, "report": report})

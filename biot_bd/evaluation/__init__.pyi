@@ -1,8 +1,10 @@
+from .cluster_jobs import submit_folds as submit_folds
 from .conformal import ConformalCalibration as ConformalCalibration
 from .conformal import ConformalSets as ConformalSets
 from .conformal import calibrate_sets as calibrate_sets
 from .conformal import conformal_sets as conformal_sets
 from .cross_validation import cross_validate as cross_validate
+from .device_queue import DeviceQueue as DeviceQueue
 from .final_model import fit_all as fit_all
 from .metrics.calibration import calibration as calibration
 from .metrics.thresholds import THRESHOLD_RULES as THRESHOLD_RULES
@@ -28,7 +30,19 @@ from .recalibration import save_recalibration as save_recalibration
 from .rescoring import rescore as rescore
 from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
+from .search_cost import Cost as Cost
+from .search_cost import Throughput as Throughput
+from .search_cost import estimate_cost as estimate_cost
+from .searching.choice import Choice as Choice
+from .searching.choice import choose as choose
+from .searching.engines import ENGINES as ENGINES
+from .searching.grid_engine import GridEngine as GridEngine
+from .searching.grid_engine import RandomSearch as RandomSearch
+from .searching.grids import Range as Range
+from .searching.halving_engine import HalvingSearch as HalvingSearch
+from .searching.optuna_engine import OptunaSearch as OptunaSearch
 from .searching.search_record import SearchRecord as SearchRecord
+from .searching.search_setup import planned_fits as planned_fits
 from .searching.subject_search import search as search
 from .statistics.intervals import macro_interval as macro_interval
 from .statistics.paired_tests import PairedTest as PairedTest
@@ -47,4 +61,6 @@ from .studies.study_plan import StudyCohort as StudyCohort
 from .studies.study_plan import StudyModel as StudyModel
 from .studies.study_plan import StudyPlan as StudyPlan
 from .studies.study_plan import read_plan as read_plan
+from .throughput import measure_throughput as measure_throughput
 from .uncertainty import assess as assess
+from .workers import workers as workers

@@ -1,13 +1,28 @@
-"""Tasks that are computed side by side by joblib, on the backend that the caller chose."""
+"""Tasks that are computed side by side, on the backend of joblib that the caller chose, or as jobs
+of a cluster.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import joblib
+import sklearn
 import torch
+from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
+
+from biot_bd.evaluation.device_queue import DeviceQueue
+from biot_bd.evaluation.shared_values import SharedValues
+from biot_bd.evaluation.submitted_jobs import check_no_jobs
+from biot_bd.exceptions import LostWorkerError
+from biot_bd.training.worker_threads import torch_threads
 
 
 class Task(Protocol):
@@ -15,17 +30,96 @@ class Task(Protocol):
 
     Attributes
     ----------
-    threads : int or None
-        Threads of torch while it is computed; None leaves them.
+    label : str
+        Tells it from others of its run, in messages and names of jobs.
+    folder : Path or None
+        Run folder, where it leaves its results.
     """
 
-    threads: int | None
+    @property
+    def label(self) -> str:
+        """Name in messages."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Run folder."""
 
 
 Outcome = TypeVar("Outcome")
+Run = Callable[[Any], Outcome]
 
 
-def run_tasks(run: Callable[[Any], Outcome], tasks: Sequence[Any], *, n_jobs: int = 1) -> Iterator[Outcome]:
+@dataclass(frozen=True)
+class Spread:
+    """How tasks are spread in a block, beside what joblib knows of it.
+
+    Attributes
+    ----------
+    n_workers : int or None
+        How many compute at once where a call says ``n_jobs=1``; None: as the call says.
+    devices : DeviceQueue
+        Where each task gets its device.
+    submit : callable or None
+        ``submit(call, tasks)`` yields outcomes of tasks that it hands to a cluster; None: joblib.
+    threads : int or None
+        Threads of torch of a task in a worker; None: as many as this process has.
+    """
+
+    n_workers: int | None = None
+    devices: DeviceQueue = field(default_factory=DeviceQueue)
+    submit: Callable[[TaskCall, Sequence[Any]], Iterator[Any]] | None = None
+    threads: int | None = None
+
+
+_spread: ContextVar[Spread | None] = ContextVar("spread", default=None)
+
+
+@contextmanager
+def spreading(how: Spread) -> Iterator[None]:
+    """Spread the tasks of calls in the block as told."""
+    token = _spread.set(how)
+    try:
+        yield
+    finally:
+        _spread.reset(token)
+
+
+def jobs_at_once(n_jobs: int | None = 1) -> int:
+    """Return how many tasks are computed at once; 1: here, one after another.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        In joblib's sense; inside ``workers`` 1 and None mean the workers there are.
+
+    Raises
+    ------
+    ValueError
+        It is 0.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import workers
+    >>> from biot_bd.evaluation.parallel import jobs_at_once
+    >>> with workers("loky", n_workers=3):
+    ...     jobs_at_once()
+    3
+    """
+    how, away = _how(), _spread_elsewhere()
+    if n_jobs in (None, 1) and how.n_workers is not None:
+        n_jobs = max(2, how.n_workers) if away else how.n_workers
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0: expected how many at once, 1 or more, or -1 for one a processor")
+    if n_jobs == 1:
+        return 1
+    if away:  # how many there are is the cluster's matter, and a single one is elsewhere, too
+        return max(2, n_jobs or 2)
+    return int(joblib.effective_n_jobs(n_jobs))
+
+
+def run_tasks(
+    run: Run[Outcome], tasks: Sequence[Any], *, n_jobs: int | None = 1, here: Run[Outcome] | None = None
+) -> Iterator[Outcome]:
     """Yield the outcomes of tasks as they come.
 
     Parameters
@@ -33,12 +127,145 @@ def run_tasks(run: Callable[[Any], Outcome], tasks: Sequence[Any], *, n_jobs: in
     run : callable
         ``run(task)``, importable by its name.
     tasks : sequence of Task
-    n_jobs : int
+        Of one class.  What is the same object in all of them reaches a worker once.
+    n_jobs : int or None
         How many at once, in joblib's sense; 1 computes them here, one after another.
+    here : callable, optional
+        Computes a task in place of ``run`` where that is in this process.
+
+    Yields
+    ------
+    object
+        ``run(task)``, in any order.  Errors of a task are raised; others may have finished.
+
+    Raises
+    ------
+    LostWorkerError
+        A worker ended before its task.
+    RunFolderError
+        Jobs of a cluster, submitted before, still compute some of them.
+    ValueError
+        ``n_jobs`` is 0.
     """
-    if n_jobs == 1 or len(tasks) < 2:
-        yield from map(run, tasks)
+    if not tasks:
         return
-    threads = torch.get_num_threads()
-    jobs = (delayed(run)(replace(task, threads=threads)) for task in tasks)
-    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
+    at_once, how, client = jobs_at_once(n_jobs), _how(), _client()
+    if tasks[0].folder is not None:
+        check_no_jobs(tasks[0].folder, (task.label for task in tasks))
+    if at_once == 1 or (len(tasks) == 1 and not _spread_elsewhere()):
+        yield from map(here or run, tasks)
+        return
+    n_finished = 0
+    try:
+        for outcome in _spread_out(run, tasks, at_once, how, client):
+            n_finished += 1
+            yield outcome
+    except (BrokenExecutor, CancelledError, ConnectionError) as error:
+        raise _lost(tasks, n_finished, error) from error
+    except Exception as error:
+        if not _of_distributed(error):
+            raise
+        raise _lost(tasks, n_finished, error) from error
+
+
+def _how() -> Spread:
+    return _spread.get() or Spread()
+
+
+def _spread_elsewhere() -> bool:
+    return _how().submit is not None or _client() is not None
+
+
+def _client() -> Any:
+    """Return the client of dask whose workers joblib was told to use, or None."""
+    return getattr(get_active_backend()[0], "client", None)
+
+
+def _of_distributed(error: BaseException) -> bool:
+    return any(kind.__module__.partition(".")[0] == "distributed" for kind in type(error).__mro__)
+
+
+def _lost(tasks: Sequence[Any], n_finished: int, error: BaseException) -> LostWorkerError:
+    folder = tasks[0].folder
+    kept = (
+        f"what is finished lies in {folder}, and the same call again computes what is missing"
+        if folder is not None
+        else "nothing is kept without a run folder (folder=...)"
+    )
+    reason = (str(error).strip().splitlines() or [""])[0][:300]
+    return LostWorkerError(
+        f"a worker ended before its task, {n_finished} of {len(tasks)} tasks had come back: it was killed, perhaps for lack "
+        f"of memory (fewer at once need less), or its machine is gone; {kept} ({type(error).__name__}: {reason})"
+    )
+
+
+def _spread_out(run: Run[Any], tasks: Sequence[Any], at_once: int, how: Spread, client: Any) -> Iterator[Any]:
+    call = TaskCall(run, type(tasks[0]), how.threads or torch.get_num_threads(), how.devices, sklearn.get_config())
+    if how.submit is not None:
+        yield from how.submit(call, tasks)
+        return
+    shared, own = parted(tasks)
+    if client is not None:
+        yield from _by_dask(client, call, shared, own)
+        return
+    backend, together = get_active_backend()[0], SharedValues(shared)
+    yield from Parallel(
+        n_jobs=at_once,
+        batch_size=1,  # an outcome comes when it is there
+        return_as="generator_unordered" if backend.supports_return_generator else "list",
+    )(delayed(call)(together, values) for values in own)
+
+
+def _by_dask(client: Any, call: TaskCall, shared: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    """Compute tasks by dask's workers.
+
+    Not through joblib, which computes all in this process where there is one worker, or one yet.
+    """
+    from distributed import as_completed
+
+    # A task and not scattered: what a dead worker held is then made again.
+    together = client.submit(SharedValues, dict(shared), pure=False)
+    futures = [client.submit(call, together, values, pure=False) for values in own]
+    try:
+        for _, outcome in as_completed(futures, loop=client.loop, with_results=True):
+            yield outcome
+    finally:
+        client.cancel(futures)
+
+
+@dataclass(frozen=True)
+class TaskCall:
+    """Computes a task in a worker, as the calling process would.
+
+    Attributes
+    ----------
+    run : callable
+    kind : type
+        Class of the tasks.
+    threads : int
+        Of torch.
+    devices : DeviceQueue
+    config : dict
+        scikit-learn's configuration of the calling process.
+    """
+
+    run: Run[Any]
+    kind: type
+    threads: int
+    devices: DeviceQueue
+    config: dict[str, Any]
+
+    def __call__(self, shared: SharedValues, own: Mapping[str, Any]) -> Any:
+        """Compute the task whose fields these are."""
+        task = self.kind(**shared.values, **own)
+        needs = f"{self.kind.__name__} of {task.folder}"
+        with sklearn.config_context(**self.config), torch_threads(self.threads), self.devices.leased(task.label, needs):
+            return self.run(task)
+
+
+def parted(tasks: Sequence[Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the fields that are the same object in all tasks, and those of each."""
+    first, names = tasks[0], [one.name for one in fields(tasks[0])]
+    same = {name for name in names if all(getattr(task, name) is getattr(first, name) for task in tasks)}
+    own = [{name: getattr(task, name) for name in names if name not in same} for task in tasks]
+    return {name: getattr(first, name) for name in names if name in same}, own

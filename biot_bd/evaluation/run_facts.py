@@ -191,6 +191,8 @@ class RunFacts(TypedDict):
     checkpoints: list[Cells]
     contamination: str | None
     contaminated_subjects: list[str]
+    search: NotRequired[Cells]
+    """Of a search: its engine, and what it chose in each fold."""
 
 
 class EventAverages(TypedDict):

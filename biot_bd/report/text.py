@@ -128,5 +128,7 @@ FILES = {
     "events": "the detected events of each test recording as TSV (SzCORE)",
     "predictions.parquet": "every validation and test window with label, probability and threshold",
     "folds": "one folder a fold: its facts, predictions, history of training, and model/ (load it with biot_bd.load_pipeline)",
+    "search.json": "what was searched, how, and by which score",
+    "search": "every inner fit of the search, and trials.csv with all of them",
     "tensorboard": "curves, PR curves, confusion matrices and attention maps; one folder a fold",
 }

@@ -21,6 +21,7 @@ from biot_bd.report.explain.probe_runs import run_probes
 from biot_bd.report.intervals import calibration_page, intervals_of
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
+from biot_bd.report.search_page import search_of, search_page, search_tables
 from biot_bd.report.tables import run_tables, write_tables
 from biot_bd.report.text import render
 from biot_bd.runs import write_text
@@ -98,7 +99,10 @@ def _write(run: Run, windows: Windows | None) -> Path:
         write_facts(run.folder / INTERVALS, assessed)
         (run.folder / FORMER_INTERVALS).unlink(missing_ok=True)
     page["viewer_css"], page["viewer_js"] = map(Markup, viewer_assets())
-    page["csv"] = write_tables(run.folder, run_tables(run, assessed))
+    record = search_of(run.folder)
+    page["search"] = None if record is None else search_page(record, run.folds)
+    searched = {} if record is None else search_tables(record, run.folds)
+    page["csv"] = write_tables(run.folder, run_tables(run, assessed) | searched)
     return write_text(run.folder / REPORT, render("classes.html.j2" if several else "report.html.j2", page))
 
 

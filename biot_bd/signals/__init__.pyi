@@ -24,3 +24,4 @@ from .resampling import resample_fft_window as resample_fft_window
 from .resampling import resample_polyphase as resample_polyphase
 from .resampling import resampled_length as resampled_length
 from .scaler import PercentileScaler as PercentileScaler
+from .subject_array import SubjectArray as SubjectArray

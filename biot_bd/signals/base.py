@@ -223,9 +223,33 @@ def _maps(X: Any) -> bool:
     return callable(getattr(X, "map", None)) and len(getattr(X, "shape", (0, 0, 0))) == 3
 
 
+def check_whole_epochs(X: Any, taker: str) -> None:
+    """Raise where ``X`` is a list of single ``mne.Epochs``, as scikit-learn selects them.
+
+    Parameters
+    ----------
+    X : object
+        What was given.
+    taker : str
+        Who got it, for the message.
+
+    Raises
+    ------
+    TypeError
+        Says what to give scikit-learn instead.
+    """
+    if isinstance(X, list) and X and is_epochs(X[0]):
+        raise TypeError(
+            f"{taker} got a list of {len(X)} mne.Epochs: scikit-learn's tools take Epochs apart one by one. Give them "
+            "Windows, or SubjectArray(epochs.get_data(units='uV'), subjects) of biot_bd.signals; "
+            "biot_bd.evaluation.cross_validate and search take Epochs as they are"
+        )
+
+
 def _as_windows(X: Any, step: object) -> NDArray[Any]:
-    x = np.asarray(X)
     name = type(step).__name__
+    check_whole_epochs(X, name)
+    x = np.asarray(X)
     if x.ndim != 3:
         raise ValueError(
             f"{name} expected windows of shape (n, n_chans, n_times), found {x.ndim}-D input of shape {x.shape}; give one window as x[None]"

@@ -12,7 +12,9 @@ class SubjectArray(np.ndarray):
     """An array of windows that knows whose each window is, as ``Windows`` do.
 
     Selections of windows and the steps of :mod:`biot_bd.signals` keep it; whatever else makes a new
-    array of it loses the subjects, for nobody knows what that did to the windows.
+    array of it loses the subjects, for nobody knows what that did to the windows.  So the tools of
+    scikit-learn need no ``groups`` where ``cv`` is a :class:`~biot_bd.SubjectSplit`, and
+    early stopping inside of them finds the subjects.
 
     Parameters
     ----------
@@ -33,10 +35,14 @@ class SubjectArray(np.ndarray):
     ValueError
         Not one subject or number a window.
 
+    See Also
+    --------
+    biot_bd.Windows : Windows that lie on disk and know more of themselves.
+
     Examples
     --------
     >>> import numpy as np
-    >>> from biot_bd.signals.subject_array import SubjectArray
+    >>> from biot_bd.signals import SubjectArray
     >>> x = SubjectArray(np.zeros((4, 2, 100)), ["a", "a", "b", "b"])
     >>> x[1:3].groups.tolist(), x[[3], ...].row_ids.tolist()
     (['a', 'b'], [3])

@@ -7,7 +7,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -63,30 +62,6 @@ def check_device(device: Any) -> None:
         raise ValueError(
             f"device={device!r} cannot be used here ({found}; {str(error).splitlines()[0]}); take 'auto' or 'cpu'"
         ) from error
-
-
-def check_processes(net: Any) -> None:
-    """Say what several processes do not share; refuse what would share by another training step.
-
-    Raises
-    ------
-    TypeError
-        The classifier is mixed with skorch's ``AccelerateMixin``.
-    """
-    if hasattr(net, "accelerator"):
-        raise TypeError(
-            f"{type(net).__name__} takes its training step from skorch's AccelerateMixin, which leaves out precision, "
-            "micro_batch, augment and finetune; take BIOTClassifier(device=...) itself, and n_jobs for folds or candidates"
-        )
-    distributed = torch.distributed
-    in_group = distributed.is_available() and distributed.is_initialized()
-    n = distributed.get_world_size() if in_group else launched_processes()
-    if n > 1:
-        warnings.warn(
-            f"started as one of {n} processes: each trains a model of its own on all its windows, and they share nothing; "
-            "for folds or candidates side by side start one process, with n_jobs",
-            stacklevel=5,
-        )
 
 
 def launched_processes() -> int:
@@ -172,6 +147,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda v: v is None or isinstance(v, (list, tuple)) or _is_callback(v) or _is_disabled(v),
     ),
     "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
+    "data_on_device": ("'auto', False or True", lambda v: isinstance(v, bool) or (isinstance(v, str) and v == "auto")),
     "seen_subjects": ("'raise', 'warn' or 'allow'", lambda v: isinstance(v, str) and v in SEEN_SUBJECTS),
     "micro_batch": (
         "a positive whole number of windows, None (the whole batch) or 'auto'",
@@ -224,7 +200,7 @@ def subject_codes(
     if groups is None:
         raise ValueError(
             f"{taker} needs the subject of each training window, and the data carry none: use Windows, or pass "
-            f"fit(X, y, groups=subjects){or_else}"
+            f"fit(X, y, groups=subjects), or a SubjectArray (biot_bd.signals){or_else}"
         )
     subjects = np.asarray(groups, dtype=object)
     if subjects.shape != (n,):

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
+from biot_bd.signals.base import (
+    SignalInfo,
+    check_whole_epochs,
+    check_windows,
+    describe_channels,
+    is_epochs,
+    present_channels,
+)
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
+from biot_bd.windows.stored_signals import StoredSignals
 from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset
 
 CHECKED_AT_ONCE = 1024
@@ -202,6 +210,13 @@ class SignalData:
             return self.windows.read_packed(rows, out)
         return self.read(rows), np.ones((len(rows), self.info.n_chans), np.float32)
 
+    def stored_signals(self) -> StoredSignals | None:
+        """Return the signals that ``Windows`` are cut from; None of others.
+
+        See ``Windows.stored_signals``.
+        """
+        return self.windows.stored_signals() if isinstance(self.windows, Windows) else None
+
     def dataset(
         self, y: NDArray[np.int64] | None = None, packed: bool = False, soft: NDArray[Any] | None = None
     ) -> WindowsDataset:
@@ -252,6 +267,7 @@ def _packages(X: Any) -> set[str]:
 
 
 def _as_array(X: Any) -> NDArray[Any]:
+    check_whole_epochs(X, "the classifier")
     of_braindecode = "braindecode" in _packages(getattr(X, "dataset", None))  # a SliceDataset, an array of volts
     if not isinstance(X, (np.ndarray, list, tuple)) and (of_braindecode or not hasattr(X, "__array__")):
         raise TypeError(

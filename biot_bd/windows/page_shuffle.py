@@ -45,6 +45,10 @@ class PageShuffle(Sampler[int]):
         Epoch ``epoch`` is that of ``(seed, epoch)``.  None draws from torch's global generator,
         which ``fit`` seeds and restart points store.
 
+    read_ahead : bool
+        Whether the system is asked to read the next buffer; in vain where the windows lie on a
+        device already.
+
     Attributes
     ----------
     epoch : int
@@ -84,6 +88,7 @@ class PageShuffle(Sampler[int]):
         buffer_windows: int | None = None,
         positions: Any = None,
         seed: int | None = None,
+        read_ahead: bool = True,
     ) -> None:
         if block_windows < 1 or (buffer_windows is not None and buffer_windows < 1):
             raise ValueError(
@@ -96,6 +101,7 @@ class PageShuffle(Sampler[int]):
             buffer_windows = max(room // windows.window_bytes, 16 * block_windows)
         self.buffer_windows = buffer_windows
         self.seed = seed
+        self.read_ahead = read_ahead
         self.epoch = 0
         self.chosen = np.arange(len(windows)) if positions is None else np.asarray(positions, np.int64)
         self.order = np.argsort(windows.places[self.chosen], kind="stable")
@@ -113,7 +119,7 @@ class PageShuffle(Sampler[int]):
         # epochs holds.
         mixed = [_mixed(buffer, generator) for buffer in self._buffers(generator)]
         for buffer, following in zip_longest(mixed, mixed[1:]):
-            if following is not None:
+            if following is not None and self.read_ahead:
                 self.windows.will_need(self.chosen[following])
             yield from buffer.tolist()
 

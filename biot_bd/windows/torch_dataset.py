@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset, default_collate
+
+from biot_bd.windows.device_signals import WindowsThere
 
 
 class Batch(tuple[torch.Tensor, torch.Tensor]):
@@ -111,8 +114,27 @@ class _Memory:
         return _Memory, ()  # memory does not travel to other processes
 
 
+class DeviceBatch(ABC):
+    """A batch that becomes windows on a device: moved by :meth:`to`, made by :meth:`unpack`."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def to(self, device: Any, non_blocking: bool = False) -> DeviceBatch:
+        """Return the batch on a device."""
+
+    @abstractmethod
+    def pin_memory(self, device: Any = None) -> DeviceBatch:
+        """Return the batch in page-locked memory, as a ``DataLoader`` asks for it."""
+
+    @abstractmethod
+    def unpack(self) -> torch.Tensor:
+        """Return the windows, float32 ``(n, n_chans, n_times)``, absent channels NaN."""
+
+
 @dataclass(frozen=True)
-class PackedWindows:
+class PackedWindows(DeviceBatch):
     """A batch of windows as it is stored, to be multiplied where it is needed.
 
     Parameters
@@ -166,6 +188,63 @@ class PackedDataset(WindowsDataset):
         return Batch((windows, torch.from_numpy(self.targets[rows])))
 
 
+@dataclass(frozen=True)
+class WindowNumbers(DeviceBatch):
+    """A batch of windows that lie on a device already: their numbers.
+
+    Parameters
+    ----------
+    rows : Tensor of int64, shape (n,)
+        Which ones.
+    there : WindowsThere
+        What gathers them.
+    """
+
+    rows: torch.Tensor
+    there: WindowsThere
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: Any, non_blocking: bool = False) -> WindowNumbers:
+        """Return the batch with its numbers on a device."""
+        return WindowNumbers(self.rows.to(device, non_blocking=non_blocking), self.there)
+
+    def pin_memory(self, device: Any = None) -> WindowNumbers:
+        """Return the batch with its numbers in page-locked memory."""
+        return WindowNumbers(self.rows.pin_memory(), self.there)
+
+    def unpack(self) -> torch.Tensor:
+        """Return the windows, float32 ``(n, n_chans, n_times)``, where they lie."""
+        return self.there.take(self.rows)
+
+
+class HeldDataset(WindowsDataset):
+    """A :class:`WindowsDataset` whose windows lie on a device, so that batches hold numbers only.
+
+    Iterate a loader of them through :class:`OnDevice`.
+
+    Parameters
+    ----------
+    windows : Windows
+        What lies there, in this order.
+    y, soft : array-like, optional
+        Targets, as in :class:`WindowsDataset`.
+    there : WindowsThere
+        See :func:`biot_bd.windows.device_signals.put_windows`.
+    """
+
+    def __init__(self, windows: Any, y: ArrayLike | None, soft: ArrayLike | None, there: WindowsThere) -> None:
+        super().__init__(windows, y, soft)
+        self.there = there
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return a ready batch: :class:`WindowNumbers` and targets ``(n, ...)``."""
+        rows = np.asarray(indices, dtype=np.int64)
+        numbers: Any = WindowNumbers(torch.from_numpy(rows), self.there)
+        return Batch((numbers, torch.from_numpy(self.targets[rows])))
+
+
 class OnDevice:
     """Batches of a loader, unpacked on a device.
 
@@ -173,24 +252,24 @@ class OnDevice:
     ----------
     loader : iterable
         Of batches ``(x, y)``; those of :class:`PackedDataset` are sent packed and multiplied there,
-        others pass.
+        those of :class:`HeldDataset` are gathered there, others pass.
     device : torch.device or str
         Where to.
     """
 
     def __init__(self, loader: Any, device: Any) -> None:
-        self.loader = loader
+        self._batches = loader  # not "loader": who unwraps braindecode's asks for that name
         self.device = torch.device(device)
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self._batches)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["loader"], name)
+        return getattr(self.__dict__["_batches"], name)
 
     def __iter__(self) -> Iterator[Any]:
-        for x, y in self.loader:
-            if isinstance(x, PackedWindows):
+        for x, y in self._batches:
+            if isinstance(x, DeviceBatch):
                 x = x.to(self.device, non_blocking=True).unpack()
             yield Batch((x, y))
 

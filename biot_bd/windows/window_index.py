@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -313,6 +314,25 @@ class Source:
         begins = np.cumsum([0, *(shape[1] for *_, shape in self._files)])
         return begins[self.recording_of[rows]] + self.start[rows]
 
+    @property
+    def signals_key(self) -> tuple[Any, ...]:
+        """Tells what :meth:`signals` gives; the same for tables of one store."""
+        return tuple(self._files), self._ch_names
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of all recordings, one behind the other."""
+        return sum(shape[1] for *_, shape in self._files)
+
+    def signals(self) -> Iterator[NDArray[Any]]:
+        """Go through the stored signals in the order of :meth:`places`, ``(n_chans, n_samples)``.
+
+        Rows are those of ``info.ch_names``; that of a channel which a table lacks is any other.
+        """
+        for file, rows in zip(self._files, self._rows_in, strict=True):
+            signal = open_map(*file)
+            yield signal if rows is None else signal[rows]
+
     def will_need(self, rows: NDArray[np.int64]) -> None:
         """Ask the system to read rows into its page cache, in runs of neighbours."""
         rows = rows[np.argsort(self.places(rows), kind="stable")]
@@ -337,18 +357,22 @@ class Source:
         """
         files = self.recording_of[rows]
         opened = {file: open_map(*self._files[file]) for file in np.unique(files).tolist()}
-        steps, known = self.steps_uv[files], self.percentiles[rows]
-        scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
         taken = [self._rows_in[file] for file in files.tolist()] if any(r is not None for r in self._rows_in) else None
         return Located(
             [opened[file] for file in files.tolist()],
             self.start[rows].tolist(),
             self.length[rows].tolist(),
-            scales.astype(np.float32, copy=False),
+            self.scales(rows, scaled),
             self.info.n_times,
             q,
             taken,
         )
+
+    def scales(self, rows: NDArray[np.int64], scaled: bool) -> NDArray[np.float32]:
+        """Return what stored values are multiplied with, ``(n, n_chans)``; see :meth:`locate`."""
+        steps, known = self.steps_uv[self.recording_of[rows]], self.percentiles[rows]
+        scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
+        return scales.astype(np.float32, copy=False)
 
 
 def _rows_of(table: StoreTable, ch_names: tuple[str, ...]) -> NDArray[np.int64] | None:

@@ -36,6 +36,7 @@ from biot_bd.windows.labels import (
 from biot_bd.windows.same_recordings import check_names_apart, check_recordings_apart, shared_subjects
 from biot_bd.windows.store import TABLE_JSON, TABLES, Recording, annotations_digest
 from biot_bd.windows.store_versions import version_for
+from biot_bd.windows.stored_signals import StoredSignals
 from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
 from biot_bd.windows.window_table import (
     CACHED_PERCENTILE,
@@ -138,6 +139,8 @@ class Windows:
         Say where these windows lie in each of their tables.
     read(indices, out), read_packed(indices, out)
         Read a batch, as microvolts or as it is stored.
+    stored_signals()
+        The signals of the whole source, for a device that shall hold them.
     will_need(indices)
         Let the system read windows ahead.
 
@@ -677,6 +680,24 @@ class Windows:
                 if scales is not None:
                     return values, scales
         return self._read_rows(rows), np.ones((len(rows), self.info.n_chans), np.float32)
+
+    def stored_signals(self) -> StoredSignals | None:
+        """Return the signals of the whole source, and where these windows lie in them.
+
+        Returns
+        -------
+        StoredSignals or None
+            None where windows are not int16 times a scale that is known without reading them: other
+            stores, other steps than the cached percentiles.
+        """
+        cached, _, steps = self._scaling()
+        offset = self._steps and self._source.has_offset[self._rows].any()
+        if not self._source.integer or steps or offset:
+            return None
+        source = self._source
+        shape = (source.info.n_chans, source.n_samples)
+        scales = source.scales(self._rows, cached)
+        return StoredSignals(source.signals_key, shape, self.places, scales, source.info.n_times, source.signals)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:

@@ -175,6 +175,18 @@ def test_a_search_in_other_processes_raises_too(windows):
             search.fit(windows, windows.y)
 
 
+@pytest.mark.slow
+def test_two_processes_score_what_one_does(windows):
+    one, two = (
+        GridSearchCV(pipe(train_split="subject", patience=None), GRID, cv=APART, n_jobs=n, error_score="raise").fit(
+            windows, windows.y
+        )
+        for n in (1, 2)
+    )
+    for key in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(one.cv_results_[key], two.cv_results_[key])
+
+
 SPLITTERS = {
     "k-fold": lambda n, seed: KFold(n),
     "k-fold, shuffled": lambda n, seed: KFold(n, shuffle=True, random_state=seed),

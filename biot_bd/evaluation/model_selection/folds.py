@@ -217,6 +217,39 @@ def make_folds(
     >>> len(folds[0].train), len(folds[0].valid)
     (2, 1)
     """
+    folds = subject_folds(
+        cv,
+        y,
+        subjects,
+        recordings=recordings,
+        parts=parts,
+        validation_fraction=validation_fraction,
+        random_state=random_state,
+    )
+    for fold in folds:
+        check_fold(fold, np.asarray(y), np.asarray(subjects).astype(str).astype(object), recordings)
+    return folds
+
+
+def subject_folds(
+    cv: Any,
+    y: np.ndarray,
+    subjects: np.ndarray,
+    *,
+    recordings: np.ndarray | None = None,
+    parts: Mapping[str, set[str]] | None = None,
+    validation_fraction: float = 0.25,
+    random_state: int = 0,
+) -> list[Fold]:
+    """Make folds as :func:`make_folds`, also those whose training windows are of one class.
+
+    Parameters as there.
+
+    Raises
+    ------
+    SplitError
+        As there, but for the classes.
+    """
     y, subjects = np.asarray(y), np.asarray(subjects).astype(str).astype(object)
     names = sorted(set(subjects))
     if len(names) < 2:
@@ -231,7 +264,6 @@ def make_folds(
         folds = _with_rotating_valid([sides for _, sides in outer], y, subjects, validation_fraction, random_state)
     for fold in folds:
         check_subjects(fold.train, fold.valid, fold.test, f"fold {fold.index}")
-        check_fold(fold, y, subjects, recordings)
     return folds
 
 
@@ -264,8 +296,23 @@ def check_fold(fold: Fold, y: np.ndarray, subjects: np.ndarray, recordings: np.n
         what = "no windows" if len(labels) == 0 else f"only windows of class {int(labels[0])}"
         raise SplitError(
             f"fold {fold.index} (test {', '.join(fold.test) or 'nobody'}): the training subjects {', '.join(fold.train)} have {what}; "
-            "use fewer folds, another split or more subjects"
+            f"{_instead(y, subjects, labels)}"
         )
+
+
+def _instead(y: np.ndarray, subjects: np.ndarray, labels: np.ndarray) -> str:
+    """Say what to do about training windows with these labels, which are of one class."""
+    if len(np.unique(y)) < 2:
+        return (
+            "no window is of another class, so nothing can be learnt: look at the label rule, or take more recordings"
+        )
+    others = sorted(set(subjects[~np.isin(y, labels)]))
+    if len(labels) and len(others) == 1:
+        return (
+            f"{others[0]} alone has windows of another class, so no model can be trained without that subject; add subjects "
+            f"who have some, or give cv= a splitter that never tests {others[0]}"
+        )
+    return "use another split (subject-loo, stratified-subject-kfold-N) or more subjects"
 
 
 def outer_subjects(

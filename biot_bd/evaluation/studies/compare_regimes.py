@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from biot_bd import runs
-from biot_bd.evaluation.cross_validation import cross_validate, now
+from biot_bd.evaluation.cross_validation import cross_validate
 from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import check_kept, check_scorable, configure
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
@@ -24,6 +24,7 @@ from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
 from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.model_selection.official_split import official_parts
+from biot_bd.evaluation.planned_run import now
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
 from biot_bd.evaluation.result import LABELS, Result, as_text
 from biot_bd.evaluation.run_facts import RUN, Cells, check_finished, read_facts, stored_facts, write_facts

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from biot_bd.evaluation.cross_validation import now
+from biot_bd.evaluation.planned_run import now
 from biot_bd.evaluation.result import LABELS, Result
 from biot_bd.evaluation.run_facts import Cells, RunMetrics, write_facts
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from biot_bd import registry
-from biot_bd.evaluation.cross_validation import cross_validate, now
+from biot_bd.evaluation.cross_validation import cross_validate
 from biot_bd.evaluation.fold import fold_folder
 from biot_bd.evaluation.model_selection.contamination import check_contamination, comparison_notes, find_origins
+from biot_bd.evaluation.planned_run import now
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import FOLD, RUN, Cells, FoldFacts, of_seizures, read_facts, stored_facts
 from biot_bd.evaluation.studies.study_costs import measured

@@ -18,8 +18,9 @@ from biot_bd.training.sampling.augmentation import describe_augment, resolve_aug
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
 from biot_bd.training.soft_targets import are_soft, read_targets
 from biot_bd.windows import Windows
+from biot_bd.windows.device_signals import put_windows, windows_there
 from biot_bd.windows.page_shuffle import PageShuffle
-from biot_bd.windows.torch_dataset import WindowsDataset
+from biot_bd.windows.torch_dataset import HeldDataset, WindowsDataset
 
 
 def training_note(sampler: Any, augment: Any) -> str | None:
@@ -52,6 +53,7 @@ class DataLoading(FactKeeping):
     """
 
     augment: Any
+    data_on_device: Any
     _fit_epochs: tuple[Any, Any] | None = None  # the training windows of a running fit, and their sampler
     _loads_fit = False
 
@@ -80,13 +82,23 @@ class DataLoading(FactKeeping):
         if are_soft(y):
             soft = read_targets(y)[:, self._outputs.astype(np.int64)]
             return data.dataset(soft.argmax(axis=1), packed, soft)
-        return data.dataset(None if y is None else encode_labels(y, self._outputs), packed)
+        dataset = data.dataset(None if y is None else encode_labels(y, self._outputs), packed)
+        there = windows_there(data, self.device) if self.data_on_device else None
+        return dataset if there is None else HeldDataset(data, dataset.y, None, there)
+
+    def _put_on_device(self, dataset: Any) -> Any:
+        """Return the data set of a fit, its windows on the device where they shall lie there."""
+        if isinstance(dataset, HeldDataset):
+            return dataset
+        there = put_windows(dataset.windows, self.device, self.data_on_device)
+        return dataset if there is None else HeldDataset(dataset.windows, dataset.y, dataset.soft, there)
 
     def _make_epochs(self, train: Any, groups: Any) -> Any:
         """Return the torch sampler over the training windows, or None."""
         windows = getattr(getattr(train.dataset, "windows", None), "windows", None)
         if isinstance(windows, Windows) and self._by_pages(windows):
-            return PageShuffle(windows, positions=train.indices)
+            read_ahead = not isinstance(train.dataset, HeldDataset)
+            return PageShuffle(windows, positions=train.indices, read_ahead=read_ahead)
         subjects = None if groups is None else np.asarray(groups, dtype=object)[train.indices]
         return make_epochs(self.sampler, training_targets(train), subjects)
 

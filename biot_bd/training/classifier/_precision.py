@@ -24,7 +24,7 @@ from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.micro_batches import why_whole
 from biot_bd.training.precision_plans import TOLERANCE, precision_context, training_plan
 from biot_bd.training.resume import kept_random_states
-from biot_bd.windows.torch_dataset import PackedWindows, collate_windows
+from biot_bd.windows.torch_dataset import DeviceBatch, collate_windows
 
 CHECKED_WINDOWS = 32
 ENOUGH_TO_MEASURE = 64
@@ -114,7 +114,7 @@ class PrecisionPlanning(FactKeeping):
     def _some_windows(self, dataset: Any) -> Tensor:
         rows = np.unique(np.linspace(0, len(dataset) - 1, min(CHECKED_WINDOWS, len(dataset))).astype(int))
         x, _ = unpack_data(collate_windows(dataset.__getitems__(rows.tolist())))
-        if isinstance(x, PackedWindows):
+        if isinstance(x, DeviceBatch):
             return x.to(self.device).unpack()
         return to_tensor(x, device=self.device)
 

@@ -23,7 +23,6 @@ from biot_bd.signals.subject_array import subjects_named
 from biot_bd.training._validation import (
     check_device,
     check_names,
-    check_processes,
     check_settings,
     check_sides,
     class_weights,
@@ -33,7 +32,7 @@ from biot_bd.training._validation import (
 from biot_bd.training.callbacks import probabilities
 from biot_bd.training.classifier._building import ComponentBuilding
 from biot_bd.training.classifier._data_loading import DataLoading, training_targets
-from biot_bd.training.classifier._training_loop import TrainingLoop
+from biot_bd.training.classifier._sharing import SharedTraining, take_own_steps
 from biot_bd.training.fitted_facts import NEW_HEAD, RUNNING, FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
@@ -55,7 +54,7 @@ from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apar
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
 
-class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
+class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the
@@ -83,7 +82,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     max_epochs : int
         Most epochs to train.
     batch_size : int
-        Windows a batch; -1 for all at once.
+        Windows a batch, of all processes together; -1 for all at once.
     classes : sequence or None
         Labels, in any order; None takes them from ``y``.  Of two, the positive one (P(seizure)) is
         the greater number; of texts the one that names a seizure where the other does not, else the
@@ -122,6 +121,14 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         loss; dropout draws other masks.  None leaves batches whole; ``"auto"`` measures, once a
         machine, for a BIOT with large batches, and leaves others whole.  Modules that normalise
         over the batch stay whole.
+    data_on_device : {"auto", False, True}
+        Whether the windows of ``fit`` lie in the memory of the device, where batches are gathered
+        without the host; the same numbers.  ``Windows`` of an int16 store share its signals there,
+        which stay for the next fit of the process
+        (:func:`biot_bd.windows.device_signals.free_device_signals` gives the memory back); others
+        lie there as float32, for this fit.  ``"auto"``: on a CUDA GPU, where they take at most a
+        quarter of its free memory.  True raises
+        :class:`~biot_bd.exceptions.DeviceMemoryError` where they do not fit.
     gradient_clip_norm : float or None
         Most that the norm of all gradients may be in a step.
     log_dir : path or None
@@ -163,6 +170,14 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         Callbacks of skorch, their names in ``biot_bd.registry.callbacks``, names of scorers of
         scikit-learn (``"accuracy"``: its score of both sides by epoch, from the predictions that
         training makes anyway), or pairs ``(name, callback)``, in a list or tuple; or one callback.
+    accelerator : {"auto"}, None or accelerate.Accelerator
+        Which processes share a fit: all that ``torchrun`` or ``accelerate launch`` started (workers
+        of joblib are alone), this one alone (None), or those of an ``Accelerator``.  Needs
+        accelerate: ``pip install "biot-bd[scale]"``.  Each trains on its part of every batch, so
+        weights, history and early stopping are those of one process with the same ``batch_size``,
+        to rounding (dropout, ``augment`` and mixup draw other numbers).  All must call ``fit`` with
+        the same windows, end with the same weights, and predict by themselves; the first one writes
+        what callbacks write.  skorch's ``class A(AccelerateMixin, BIOTClassifier)`` does the same.
     warm_start : bool
         Whether ``fit`` goes on with the weights of the last one.
     verbose : int
@@ -271,6 +286,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         device: str | None = "auto",
         precision: str = "fp32",
         micro_batch: int | str | None = "auto",
+        data_on_device: bool | str = "auto",
         gradient_clip_norm: float | None = None,
         log_dir: Any = None,
         restart_dir: Any = None,
@@ -281,6 +297,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         augment: Any = None,
         seen_subjects: str = "raise",
         callbacks: Any = None,
+        accelerator: Any = "auto",
         warm_start: bool = False,
         verbose: int = 0,
         compile: bool = False,
@@ -305,6 +322,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     @classmethod
     def _own_names(cls) -> list[str]:
         return constructor_names(BIOTClassifier)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Train by our steps where skorch's ``AccelerateMixin`` is mixed in."""
+        super().__init_subclass__(**kwargs)
+        take_own_steps(cls, BIOTClassifier)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; skorch would take a transform for a part of the net."""
@@ -358,7 +380,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         encoded = encode_labels(labels, self._outputs)
         if len(np.unique(encoded)) < 2:
             raise ValueError(
-                f"all {len(labels)} training windows are of class {self._outputs.tolist()[encoded[0]]!r}; two classes are needed"
+                f"all {len(labels)} training windows are of class {self._outputs.tolist()[encoded[0]]!r}; two classes are "
+                "needed (a search that halves needs a larger min_resources)"
             )
         return encoded
 
@@ -366,7 +389,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         """Return the training and the validation windows (None without validation), no subject
         in both.
         """
-        dataset = self.get_dataset(X, y)
+        dataset = self._put_on_device(self.get_dataset(X, y))
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
         split = self.train_split
@@ -423,6 +446,13 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         self._check_parameters()
+        self._meet()
+        try:
+            return self._fit_together(X, y, groups, fresh)
+        finally:
+            self._part_company()
+
+    def _fit_together(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         data, seen = SignalData(X), SeenWindows.of(X)
         self._check_contract(data.info)
         groups = subjects_given(data, groups)
@@ -439,8 +469,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         self.facts_ = self._facts_to_begin(before, data.info, labels)
         new = before is None or self.facts_.classes is not before.classes or "class_weight" in self._changed_since()
         try:
-            seed = self._seed()
+            seed = self._processes.agreed(self._seed())
             with seeded(seed), own_modes(self.device, training=True), self._threads():
+                self._begin_alike()
                 train, valid = self.get_split_datasets(data, self._known_labels(labels), groups)
                 self._learn_data(train, valid, groups, new)
                 self._check_scorers()
@@ -486,7 +517,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _check_parameters(self) -> None:
         check_settings(vars(self))
         check_device(self.__dict__["device"])
-        check_processes(self)
         optimizer = resolve_optimizer(self.optimizer)
         check_train_split(self.train_split)
         self._check_callbacks()

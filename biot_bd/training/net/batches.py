@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import Subset
 
 from biot_bd.training._validation import plain_scalar
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.net.module import NetModule
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE
 from biot_bd.windows.page_shuffle import beyond_memory
-from biot_bd.windows.torch_dataset import OnDevice, collate_windows
+from biot_bd.windows.torch_dataset import HeldDataset, OnDevice, collate_windows
 
 
 def subjects_given(data: SignalData, groups: ArrayLike | None) -> NDArray[Any] | None:
@@ -100,4 +101,6 @@ class NetBatches(NetModule):
     def get_iterator(self, dataset: Any, training: bool = False, **kwargs: Any) -> Any:
         """Return batches of a data set, on a GPU where the model is there."""
         loader = super().get_iterator(dataset, training=training, **kwargs)
-        return OnDevice(loader, self.device) if self._scales_on_device() else loader
+        whole = dataset.dataset if isinstance(dataset, Subset) else dataset
+        on_device = self._scales_on_device() or isinstance(whole, HeldDataset)
+        return OnDevice(loader, self.device) if on_device else loader

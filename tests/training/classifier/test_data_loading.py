@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from biot_bd import PercentileScaler, prepare
+from biot_bd import PercentileScaler, Windows, prepare
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.classifier._data_loading import PageShuffle
 from biot_bd.windows import page_shuffle
-from biot_bd.windows.torch_dataset import PackedDataset
+from biot_bd.windows.device_signals import WindowsOfSignals, free_device_signals
+from biot_bd.windows.torch_dataset import HeldDataset, PackedDataset
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,54 @@ def test_windows_scaled_on_the_device_train_the_same_model(windows, monkeypatch)
     for key in ("train_loss", "valid_loss"):
         np.testing.assert_allclose(packed.history[:, key], plain.history[:, key], rtol=1e-5)
     np.testing.assert_allclose(packed.predict_proba(windows), plain.predict_proba(windows), atol=1e-5)
+
+
+@pytest.fixture
+def no_signals_left():
+    yield
+    free_device_signals()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampler": "page-shuffle"},
+        pytest.param({"sampler": "class-balanced", "augment": "light", "micro_batch": 4}, marks=pytest.mark.slow),
+        pytest.param({"precision": "bf16", "finetune": "mixup", "train_split": None}, marks=pytest.mark.slow),
+    ],
+    ids=["page-shuffle", "drawn", "mixed"],
+)
+@pytest.mark.usefixtures("no_signals_left", "one_thread")
+def test_windows_in_the_memory_of_the_device_train_the_same_model_to_the_digit(windows, monkeypatch, options):
+    few = windows[::6]
+    plain = classifier(**options).fit(few)
+    expected = plain.predict_proba(few)
+    taken, read = [], []
+    take = WindowsOfSignals.take
+    monkeypatch.setattr(WindowsOfSignals, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows))
+    monkeypatch.setattr(Windows, "read", lambda *args: read.append(1))
+    there = classifier(**options, data_on_device=True).fit(few)
+    np.testing.assert_array_equal(there.predict_proba(few), expected)
+    for key in {"train_loss", "valid_loss"} & set(plain.history[-1]):
+        assert there.history[:, key] == plain.history[:, key]
+    assert sum(taken) >= 3 * len(few)
+    assert not read
+    assert classifier(data_on_device=True).get_params()["data_on_device"] is True
+
+
+@pytest.mark.usefixtures("no_signals_left")
+def test_arrays_lie_there_for_one_fit(windows):
+    rows = np.arange(0, len(windows), 8)
+    x, y, groups = windows.read(rows), windows.y[rows], windows.groups[rows]
+    plain, there = (classifier(data_on_device=on).fit(x, y, groups=groups) for on in (False, True))
+    assert there.history[:, "train_loss"] == plain.history[:, "train_loss"]
+    np.testing.assert_array_equal(there.predict_proba(x), plain.predict_proba(x))
+    assert not isinstance(there.get_dataset(x), HeldDataset)
+
+
+def test_whether_data_lie_on_the_device_is_checked(windows):
+    with pytest.raises(ValueError, match="data_on_device must be 'auto', False or True, found 1"):
+        classifier(data_on_device=1).fit(windows)
 
 
 def test_on_the_processor_nothing_is_packed_or_pinned(windows):

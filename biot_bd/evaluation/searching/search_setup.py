@@ -1,0 +1,249 @@
+"""A search before anything is fitted: every candidate checked, outer and inner folds made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biot_bd.evaluation.model_selection.folds import Fold
+from biot_bd.evaluation.parallel import jobs_at_once
+from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, identify, plan_run
+from biot_bd.evaluation.run_facts import Cells
+from biot_bd.evaluation.searching.engine import Engine
+from biot_bd.evaluation.searching.engines import as_engine, engine_facts
+from biot_bd.evaluation.searching.grids import as_grids, describe_grid, grid_texts, weights_in, with_params
+from biot_bd.evaluation.searching.inner_folds import InnerFolds, make_inner_folds
+from biot_bd.evaluation.searching.search_rounds import SearchPlan, check_inside
+from biot_bd.evaluation.study_identity import describe
+from biot_bd.events.detector import EventDetector
+from biot_bd.runs import fingerprint
+
+
+@dataclass(frozen=True)
+class SearchSetup:
+    """A search that can begin.
+
+    Attributes
+    ----------
+    plan : PlannedRun
+        The run whose outer folds score what is chosen.
+    rounds : SearchPlan
+    n_known : int
+        Candidates that are known beforehand; 0 where they depend on scores.
+    facts : dict
+        What ``search.json`` says before anything is tried.
+    """
+
+    plan: PlannedRun
+    rounds: SearchPlan
+    n_known: int
+    facts: Cells
+
+
+def set_up(
+    estimator: Any,
+    grid: Any,
+    X: Any,
+    *,
+    y: Any = None,
+    groups: Any = None,
+    cv: Any = "subject-loo",
+    inner_cv: Any = "subject-kfold-3",
+    folder: str | os.PathLike[str] | None = None,
+    n_jobs: int | None = 1,
+    engine: Any = "grid",
+    scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
+    threshold: str | float = "balanced-accuracy",
+    validation_fraction: float = 0.25,
+    random_state: int = 0,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    splits_from: Any = None,
+    allow_contaminated: bool = False,
+    event_detector: EventDetector | None = None,
+) -> SearchSetup:
+    """Check everything that a search can know before its first fit; parameters as there.
+
+    Raises
+    ------
+    ContaminationError, SubjectLeakError, SplitError, SavedPipelineError, ValueError, TypeError
+        As :func:`~biot_bd.evaluation.search`.
+    """
+    engine, grids = as_engine(engine), as_grids(grid)
+    variants = known_variants(estimator, engine, grids, random_state)
+    plan = plan_run(
+        estimator,
+        X,
+        y=y,
+        groups=groups,
+        folder=folder,
+        cv=cv,
+        scoring=scoring,
+        threshold=threshold,
+        validation_fraction=validation_fraction,
+        n_jobs=n_jobs,
+        random_state=random_state,
+        title=title,
+        notes=notes,
+        protocol=None,
+        splits_from=splits_from,
+        allow_contaminated=allow_contaminated,
+        event_detector=event_detector,
+        variants=variants,
+        weights=weights_in(estimator, grids),
+    )
+    inner = [
+        make_inner_folds(
+            plan.data, fold, inner_cv, validation_fraction=validation_fraction, random_state=plan.run["seed"]
+        )
+        for fold in plan.folds
+    ]
+    for variant in variants:
+        check_inside(variant, plan.data, inner)
+    rounds = SearchPlan(
+        estimator=estimator,
+        grids=grids,
+        engine=engine,
+        data=plan.data,
+        outer=plan.folds,
+        inner=inner,
+        metric=plan.metrics[0],
+        threshold=plan.threshold,
+        random_state=plan.run["seed"],
+        folder=None if plan.folder is None else plan.folder / SEARCH,
+        at_once=jobs_at_once(n_jobs) != 1,
+    )
+    facts = search_options(rounds, inner_cv)
+    identify(plan.run, search=search_identity(rounds, facts))
+    return SearchSetup(plan, rounds, len(variants), facts)
+
+
+def known_variants(estimator: Any, engine: Engine, grids: Sequence[Mapping[str, Any]], random_state: int) -> list[Any]:
+    """Return the estimator with the parameters of each candidate that is known beforehand.
+
+    Raises
+    ------
+    ValueError
+        The estimator does not take them.
+    """
+    names = {name for part in grids for name in part}
+    known = engine.candidates(grids, random_state)
+    if not known and (unknown := sorted(names - set(estimator.get_params()))):
+        raise ValueError(f"grid: {type(estimator).__name__} has no parameter {', '.join(unknown)}")
+    return [with_params(estimator, params, f"candidate {number}") for number, params in enumerate(known)]
+
+
+def search_options(rounds: SearchPlan, inner_cv: Any) -> Cells:
+    """Return what ``search.json`` says of how it searched."""
+    return {
+        "engine": engine_facts(rounds.engine),
+        "grid": grid_texts(rounds.grids),
+        "inner_cv": inner_cv if isinstance(inner_cv, str) else describe(inner_cv),
+        "scoring": rounds.metric.name,
+        "greater_is_better": rounds.metric.greater_is_better,
+    }
+
+
+def search_identity(rounds: SearchPlan, options: Cells) -> Cells:
+    """Return what tells a search from another one on the same outer folds."""
+    splits = {str(fold.index): _digest(one) for fold, one in zip(rounds.outer, rounds.inner, strict=True)}
+    return {
+        "engine": options["engine"],
+        "grid": describe_grid(rounds.grids),
+        "inner_cv": options["inner_cv"],
+        "inner_splits": splits,
+    }
+
+
+def _digest(inner: InnerFolds) -> str:
+    """Return a digest of the inner folds: another split is another study."""
+    return fingerprint({str(fold.index): {**fold.sides(), "seed": fold.seed} for fold in inner.folds})
+
+
+def planned_fits(
+    estimator: Any,
+    grid: Any,
+    X: Any,
+    *,
+    y: Any = None,
+    groups: Any = None,
+    cv: Any = "subject-loo",
+    inner_cv: Any = "subject-kfold-3",
+    folder: str | os.PathLike[str] | None = None,
+    engine: Any = "grid",
+    scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
+    validation_fraction: float = 0.25,
+    random_state: int = 0,
+    splits_from: Any = None,
+    allow_contaminated: bool = False,
+) -> dict[str, int | None]:
+    """Say how much a search would fit; nothing is fitted or written, everything is checked.
+
+    Parameters
+    ----------
+    estimator, grid, X
+        As in :func:`~biot_bd.evaluation.search`, as all others.
+
+    Returns
+    -------
+    dict
+        ``outer_folds``, ``candidates`` (None where they depend on scores), ``inner_folds`` (most of
+        an outer fold), ``inner_fits`` (at most, over all folds), ``outer_fits``, and what is done already:
+        ``inner_done``, ``outer_done``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`~biot_bd.evaluation.search`.
+
+    See Also
+    --------
+    search : Fits them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, planned_fits
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200))
+    >>> pipeline = baseline("line-length", X)
+    >>> grid = {f"{pipeline.steps[-1][0]}__C": [0.01, 1.0]}
+    >>> fits = planned_fits(pipeline, grid, X, y=y, groups=subjects)
+    >>> fits["inner_fits"], fits["outer_fits"]
+    (24, 4)
+    """
+    setup = set_up(
+        estimator,
+        grid,
+        X,
+        y=y,
+        groups=groups,
+        cv=cv,
+        inner_cv=inner_cv,
+        folder=folder,
+        engine=engine,
+        scoring=scoring,
+        validation_fraction=validation_fraction,
+        random_state=random_state,
+        splits_from=splits_from,
+        allow_contaminated=allow_contaminated,
+    )
+    done = Path(os.devnull) if folder is None else Path(folder)
+    return {
+        "outer_folds": len(setup.plan.folds),
+        "candidates": setup.n_known or None,
+        "inner_folds": max(len(one.usable) for one in setup.rounds.inner),
+        "inner_fits": setup.rounds.n_fits(),
+        "outer_fits": len(setup.plan.folds),
+        "inner_done": len(list(done.glob(f"{SEARCH}/fold-*/c*.json"))),
+        "outer_done": len(list(done.glob("folds/*/fold.json"))),
+    }
+
+
+def everybody(subjects: Sequence[str]) -> Fold:
+    """Return the outer fold of a choice that nobody scores."""
+    return Fold(0, tuple(sorted(set(subjects))), (), (), 0)
