@@ -39,7 +39,12 @@ DEMO = {
     "first": {"seed": 0, "namespace": "demo-first"},
     "second": {"seed": 1000, "namespace": "demo-second", "reference": "referential"},
 }
-SMALL = {"module__embed_dim": 32, "module__num_heads": 4, "module__num_layers": 1, "module__hop_length": 200}
+SMALL: dict[str, Any] = {
+    "module__embed_dim": 32,
+    "module__num_heads": 4,
+    "module__num_layers": 1,
+    "module__hop_length": 200,
+}
 
 
 def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
