@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,20 +191,16 @@ def _computed(
     quiet: bool,
 ) -> FoundationStudy | None:
     from biot_bd.commands._pipelines import parse_assignments
-    from biot_bd.evaluation import run_study
+    from biot_bd.evaluation import run_study, submit_folds, workers
 
+    report = None if quiet else typer.echo
     if backend in HERE:
-        report = None if quiet else typer.echo
         return run_study(plan, output, n_jobs=jobs, backend=backend, report=report)
-    from biot_bd.evaluation.studies.foundation_study import write_table
-    from biot_bd.evaluation.studies.study_jobs import submit_study
-
-    submitted = submit_study(
-        plan, output, cluster=backend, hours=hours, gpus=gpus, slurm=parse_assignments(slurm, "--slurm")
-    )
-    if backend == "local":  # they have ended
-        return write_table(plan, output)
-    for job in submitted:
+    if backend == "local":
+        with workers("local", n_workers=max(1, jobs), hours=hours, gpus=gpus):
+            return run_study(plan, output, report=report)
+    call = partial(run_study, plan, output, report=report)
+    for job in submit_folds(call, hours=hours, cpus=2, gpus=gpus, slurm=parse_assignments(slurm, "--slurm")):
         typer.echo(f"job {job.job_id}: {job.paths.stdout}")
     typer.echo(f"when they have ended: biot-bd study -o {output} --table")
     return None

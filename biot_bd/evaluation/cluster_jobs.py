@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from biot_bd.exceptions import LostWorkerError, MissingExtraError
 
 CLUSTERS = ("slurm", "local")
 POLL_S = 0.5
+MOST_OF_AN_ARRAY = 500
+"""Jobs of one array: SLURM takes 1000 where nobody changed its ``MaxArraySize``."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,23 @@ class ClusterJobs:
         executor = self.executor(folder / FOLDER)
         shared, own = parted(tasks)
         place = SharedValues(shared).save(folder / FOLDER)
+        made = [TaskJob(call, str(place), values) for values in own]
+        if self.cluster == "local":
+            return self._begin_in_turn(executor, made, tasks, folder)
         jobs: list[Any] = []
-        with executor.batch() if self.cluster == "slurm" else nullcontext():
-            for task, values in zip(tasks, own, strict=True):
-                while self.cluster == "local" and sum(not job.done() for job in jobs) >= (self.n_at_once or 1):
-                    time.sleep(POLL_S)
-                jobs.append(executor.submit(TaskJob(call, str(place), values)))
-                if self.cluster == "local":  # the others may wait for hours
-                    note_jobs(folder, self.cluster, {task.label: jobs[-1].job_id})
-        if self.cluster == "slurm":
-            note_jobs(folder, self.cluster, {task.label: job.job_id for task, job in zip(tasks, jobs, strict=True)})
+        for first in range(0, len(made), MOST_OF_AN_ARRAY):
+            with executor.batch():
+                jobs += [executor.submit(job) for job in made[first : first + MOST_OF_AN_ARRAY]]
+        note_jobs(folder, self.cluster, {task.label: job.job_id for task, job in zip(tasks, jobs, strict=True)})
+        return jobs
+
+    def _begin_in_turn(self, executor: Any, made: Sequence[TaskJob], tasks: Sequence[Any], folder: Path) -> list[Any]:
+        jobs: list[Any] = []
+        for task, job in zip(tasks, made, strict=True):
+            while sum(not one.done() for one in jobs) >= (self.n_at_once or 1):
+                time.sleep(POLL_S)
+            jobs.append(executor.submit(job))
+            note_jobs(folder, self.cluster, {task.label: jobs[-1].job_id})  # the others may wait for hours
         return jobs
 
     def compute(self, call: TaskCall, tasks: Sequence[Any]) -> Iterator[Any]:

@@ -43,19 +43,17 @@ def check_no_jobs(run: Path, labels: Iterable[str]) -> None:
     if not path.is_file():
         return
     found = _read(path)
-    asked = set(labels)
-    alive = [
-        f"{label}: job {job}"
-        for label, job in found["jobs"].items()
-        if label in asked and _is_alive(found["cluster"], job, run / FOLDER)
-    ]
-    if alive:
+    asked, jobs = set(labels), found["jobs"].items()
+    alive = {label: job for label, job in jobs if _is_alive(found["cluster"], job, run / FOLDER)}
+    twice = [f"{label}: job {job}" for label, job in alive.items() if label in asked]
+    if twice:
         raise RunFolderError(
-            f"{run}: jobs that were submitted before compute tasks of this run ({', '.join(alive[:5])}"
-            f"{', ...' if len(alive) > 5 else ''}); wait for them, or end them (scancel), and call again; "
+            f"{run}: jobs that were submitted before compute tasks of this run ({', '.join(twice[:5])}"
+            f"{', ...' if len(twice) > 5 else ''}); wait for them, or end them (scancel), and call again; "
             f"where the cluster does not know them any more, delete {path}"
         )
-    forget_jobs(run)
+    if not alive:
+        forget_jobs(run)
 
 
 def forget_jobs(run: Path) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib import parallel_config
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from biot_bd.evaluation.parallel import jobs_at_once, run_tasks
 from biot_bd.evaluation.planned_run import now
 from biot_bd.evaluation.result import as_text
 from biot_bd.evaluation.run_facts import Cells, read_facts, stored_facts, write_facts
@@ -220,8 +221,9 @@ def run_study(
     n_jobs : int
         Cells computed at once; they share the processors.
     backend : {"loky", "dask"}
-        Processes of this machine, or the workers of dask's current client (without one: of
-        ``DASK_SCHEDULER_ADDRESS``, or new ones on this machine).
+        Processes of this machine (or what :func:`~biot_bd.evaluation.workers` or
+        ``joblib.parallel_config`` around the call says), or the workers of dask's current client
+        (without one: of ``DASK_SCHEDULER_ADDRESS``, or new ones on this machine).
     report : callable, optional
         Called with a line for each cell.
 
@@ -235,6 +237,8 @@ def run_study(
         The folder holds another study (the message says what differs), or is in use.
     MissingExtraError
         ``backend="dask"`` without dask.
+    LostWorkerError
+        A worker was killed; the same call again computes what is missing.
     FileNotFoundError, ValueError
         A store is not there, or a cohort's recordings cannot be prepared.
 
@@ -293,64 +297,69 @@ def _records(
     n_jobs: int,
     backend: str,
 ) -> Iterable[Record]:
-    if n_jobs == 1 or len(cells) < 2:
-        for cell in cells:
-            yield run_cell(plan, folder, cell, stores[cell.cohort.name])
-        return
-    with _dask_client() if backend == "dask" else nullcontext(), parallel_config(backend=backend, n_jobs=n_jobs):
-        threads = max(1, torch.get_num_threads() // effective_n_jobs(n_jobs))
-        jobs = (delayed(run_cell_alone)(plan.as_dict(), str(folder), cell.place, threads) for cell in cells)
-        yield from Parallel(return_as="generator_unordered" if backend == "loky" else "list")(jobs)
+    places, described = {cell.place: cell for cell in cells}, plan.as_dict()
+    tasks = [CellTask(described, folder.absolute(), place) for place in places]
+
+    def here(task: CellTask) -> Record:
+        cell = places[task.label]
+        return run_cell(plan, folder, cell, stores[cell.cohort.name])
+
+    with _dask_client() if backend == "dask" else nullcontext():
+        share = max(1, torch.get_num_threads() // jobs_at_once(n_jobs))
+        with torch_threads(share if len(cells) > 1 else None):
+            yield from run_tasks(run_cell_task, tasks, n_jobs=n_jobs, here=here)
 
 
-def _dask_client() -> AbstractContextManager[Any]:
-    """Return dask's client of this process, or a new one: of DASK_SCHEDULER_ADDRESS, else of
-    workers on this machine.
+@contextmanager
+def _dask_client() -> Iterator[None]:
+    """Let joblib use dask's client of this process, or a new one: of DASK_SCHEDULER_ADDRESS, else
+    of workers on this machine.
     """
     try:
         from distributed import Client, get_client
     except ImportError as error:
         raise MissingExtraError("backend='dask' needs dask: pip install 'biot-bd[scale]'") from error
     try:
-        return nullcontext(get_client())
+        opened: AbstractContextManager[Any] = nullcontext(get_client())
     except ValueError:  # there is none
-        client: AbstractContextManager[Any] = Client(set_as_default=True)
-        return client
+        opened = Client(set_as_default=False)
+    with opened as client, parallel_config("dask", client=client):
+        yield
 
 
-def run_cell_alone(plan: Mapping[str, Any], folder: str, place: str, threads: int | None = None) -> Record:
-    """Compute one cell in a process of its own: a worker, or a job of a cluster.
+@dataclass(frozen=True)
+class CellTask:
+    """A cell for a process of its own: a worker, or a job of a cluster.
 
     Parameters
     ----------
-    plan : mapping
+    plan : dict
         ``StudyPlan.as_dict()``.
-    folder : path
+    folder : Path
         Of the study.
-    place : str
+    label : str
         ``StudyCell.place``.
-    threads : int, optional
-        Of torch; as many as there are where None.
+    """
 
-    Returns
-    -------
-    Record
+    plan: dict[str, Any]
+    folder: Path
+    label: str
+
+
+def run_cell_task(task: CellTask) -> Record:
+    """Compute one cell, where nobody did.
 
     Raises
     ------
     ValueError
         The plan has no such cell.
     """
-    made = StudyPlan.from_dict(plan)
-    cell = next((one for one in made.cells() if one.place == place), None)
+    plan = StudyPlan.from_dict(task.plan)
+    cell = next((one for one in plan.cells() if one.place == task.label), None)
     if cell is None:
-        raise ValueError(f"the plan has no cell {place!r}")
-    if is_finished(Path(folder), cell):
-        found = read_record(Path(folder), cell)
-        if found is not None:
-            return found
-    with torch_threads(threads or torch.get_num_threads()):
-        return run_cell(made, Path(folder), cell)
+        raise ValueError(f"the plan has no cell {task.label!r}")
+    found = read_record(task.folder, cell) if is_finished(task.folder, cell) else None
+    return run_cell(plan, task.folder, cell) if found is None else found
 
 
 class _Counted:

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
 from biot_bd import load_dataset, prepare
-from biot_bd.evaluation import StudyPlan, run_study
+from biot_bd.evaluation import StudyPlan, run_study, submit_folds
 from biot_bd.evaluation.studies.foundation_study import write_table
-from biot_bd.evaluation.studies.study_jobs import CellJob, submit_study
 
 pytestmark = pytest.mark.slow
 SIZE = {"embed_dim": 16, "num_heads": 2, "num_layers": 1, "hop_length": 200}
@@ -56,17 +56,11 @@ def test_workers_of_dask_give_the_same_table(plan, here, tmp_path):
 
 def test_jobs_give_the_same_table(plan, here, tmp_path):
     pytest.importorskip("submitit")
-    jobs = submit_study(plan, tmp_path / "study", cluster="local")
-    assert [job.result() for job in jobs] == ["finished"] * 3
+    call = partial(run_study, plan, tmp_path / "study")
+    jobs = submit_folds(call, cluster="local", n_at_once=2)
+    assert [job.result()["state"] for job in jobs] == ["finished"] * 3
     assert scores(write_table(plan, tmp_path / "study")) == pytest.approx(here)
-    assert submit_study(plan, tmp_path / "study", cluster="local") == []  # nothing is missing
-
-
-def test_a_preempted_job_asks_for_the_same_cell(plan, tmp_path):
-    pytest.importorskip("submitit")
-    job = CellJob(plan.as_dict(), str(tmp_path), "demo/line-length/seed-0")
-    again = job.checkpoint()
-    assert again.function is job
+    assert submit_folds(call, cluster="local") == []  # nothing is missing
 
 
 def test_a_killed_study_goes_on_with_the_same_numbers(plan, here, tmp_path):
