@@ -11,6 +11,7 @@ from biot_bd.evaluation.data import as_data, check_classes
 from biot_bd.evaluation.fold import check_scorable, check_splits_inside
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
+from biot_bd.evaluation.parallel import jobs_at_once
 from biot_bd.evaluation.planned_run import SEARCH, checked_seed, locked, metrics_of
 from biot_bd.evaluation.run_facts import RUN, Cells, read_facts, write_facts
 from biot_bd.evaluation.searching.engines import as_engine
@@ -137,7 +138,7 @@ def choose(
         threshold=check_threshold_rule(threshold),
         random_state=random_state,
         folder=folder / SEARCH,
-        at_once=n_jobs != 1,
+        at_once=jobs_at_once(n_jobs) != 1,
     )
     facts = search_options(rounds, inner_cv)
     identity = {

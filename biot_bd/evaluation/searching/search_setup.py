@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.evaluation.model_selection.folds import Fold
+from biot_bd.evaluation.parallel import jobs_at_once
 from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, identify, plan_run
 from biot_bd.evaluation.run_facts import Cells
 from biot_bd.evaluation.searching.engine import Engine
@@ -113,7 +114,7 @@ def set_up(
         threshold=plan.threshold,
         random_state=plan.run["seed"],
         folder=None if plan.folder is None else plan.folder / SEARCH,
-        at_once=n_jobs != 1,
+        at_once=jobs_at_once(n_jobs) != 1,
     )
     facts = search_options(rounds, inner_cv)
     identify(plan.run, search=search_identity(rounds, facts))
@@ -189,8 +190,8 @@ def planned_fits(
     Returns
     -------
     dict
-        ``outer_folds``, ``candidates`` (None where they depend on scores), ``inner_folds``,
-        ``inner_fits`` (at most, over all folds), ``outer_fits``, and what is done already:
+        ``outer_folds``, ``candidates`` (None where they depend on scores), ``inner_folds`` (most of
+        an outer fold), ``inner_fits`` (at most, over all folds), ``outer_fits``, and what is done already:
         ``inner_done``, ``outer_done``.
 
     Raises
@@ -235,7 +236,7 @@ def planned_fits(
     return {
         "outer_folds": len(setup.plan.folds),
         "candidates": setup.n_known or None,
-        "inner_folds": sum(len(one.usable) for one in setup.rounds.inner),
+        "inner_folds": max(len(one.usable) for one in setup.rounds.inner),
         "inner_fits": setup.rounds.n_fits(),
         "outer_fits": len(setup.plan.folds),
         "inner_done": len(list(done.glob(f"{SEARCH}/fold-*/c*.json"))),
