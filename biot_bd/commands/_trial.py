@@ -15,12 +15,12 @@ from sklearn.base import clone
 from torch import nn
 
 from biot_bd.pretraining import BatchRandom, Pretrainer
-from biot_bd.pretraining.processes import Processes
 from biot_bd.training import BIOTClassifier
 from biot_bd.training._validation import class_weights
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.labels import encode_labels, output_labels
+from biot_bd.training.net.processes import Processes
 from biot_bd.training.resume import seeded
 
 if TYPE_CHECKING:

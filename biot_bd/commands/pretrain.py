@@ -79,7 +79,7 @@ def pretrain(
         expect(store, "windows")
 
     from biot_bd.pretraining import pretrain as pretrain_into
-    from biot_bd.pretraining.distributed import find_processes
+    from biot_bd.training.net.distributed import find_processes
 
     _output.check_output(output)
     _check_free(output)

@@ -36,6 +36,7 @@ def train(
     from biot_bd.evaluation.final_model import fit_all
     from biot_bd.evaluation.training_folder import WORK
     from biot_bd.models.checkpoints.pipeline_folder import description_file
+    from biot_bd.training.net.distributed import find_processes
 
     _output.check_output(output)
     unfinished = (output / WORK).is_dir()  # a training that was stopped: this call goes on, or says that it is another
@@ -61,6 +62,8 @@ def train(
         hold_out=hold_out or (),
         **parameters,
     )
+    if not find_processes().is_main:  # torchrun started several, who trained together
+        return
     if json:
         _output.print_json({"folder": output, **facts})
     else:

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from biot_bd.signals.subject_array import SubjectArray
+from biot_bd.signals.subject_array import SubjectArray, subjects_named
 from biot_bd.training.labels import decide, positive_label
 
 _SEED = "random_state"
@@ -77,13 +77,13 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
     saved_as = "ensemble"
     """What a saved pipeline has it as."""
 
-    # With metadata routing on, the subjects are asked for without set_fit_request.
-    __metadata_request__fit = {"groups": True}
+    # With metadata routing on, subjects are asked for by themselves; MOABB routes `subjects`.
+    __metadata_request__fit = {"groups": True, "subjects": True}
 
     def __init__(self, estimator: Any, seeds: Sequence[int] = (0, 1, 2), n_jobs: int | None = None) -> None:
         self.estimator, self.seeds, self.n_jobs = estimator, seeds, n_jobs
 
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> SeedEnsemble:
+    def fit(self, X: Any, y: Any = None, groups: Any = None, *, subjects: Any = None) -> SeedEnsemble:
         """Fit a member for each seed.
 
         Parameters
@@ -94,6 +94,8 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
             Labels; those of the ``Windows`` by default.
         groups : array of shape (n,), optional
             Subject of each window, handed on to the members; those of the ``Windows`` by default.
+        subjects : array of shape (n,), optional
+            The same by the name under which MOABB's evaluations hand them on.
 
         Returns
         -------
@@ -106,7 +108,7 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
             Seeds are not different whole numbers, nothing in the estimator takes a seed, or members
             learned different classes.
         """
-        seeds = self._checked_seeds()
+        seeds, groups = self._checked_seeds(), subjects_named(groups, subjects)
         y = getattr(X, "y", None) if y is None else y
         if groups is not None and isinstance(X, np.ndarray):
             X = SubjectArray(X, groups)

@@ -12,6 +12,9 @@ from .metrics.thresholds import Threshold as Threshold
 from .metrics.thresholds import choose_threshold as choose_threshold
 from .metrics.window_metrics import Metric as Metric
 from .metrics.window_metrics import Score as Score
+from .moabb_bridge.moabb_table import to_moabb_table as to_moabb_table
+from .moabb_bridge.seizure_detection import SeizureDetection as SeizureDetection
+from .moabb_bridge.seizure_windows import SeizureWindows as SeizureWindows
 from .model_selection.folds import FIXED_SPLITS as FIXED_SPLITS
 from .model_selection.folds import SPLITS as SPLITS
 from .model_selection.folds import Fold as Fold

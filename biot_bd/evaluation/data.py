@@ -105,7 +105,8 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     Raises
     ------
     ValueError
-        Labels or subjects are missing, of another length, or not what is expected.
+        Labels or subjects are missing, of another length, or not what is expected; windows of an
+        array without any channel.
     SubjectLeakError
         A recording is there under the names of two subjects.
     """
@@ -118,7 +119,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
         _check_one_meaning(X)
     targets = X.targets if y is None and is_windows else y if are_soft(y) else None
     y = X.y if y is None and is_windows else y
-    groups = X.groups if groups is None and is_windows else groups
+    groups = getattr(X, "groups", None) if groups is None else groups  # of Windows and of SubjectArrays
     for name, value in (("y", y), ("groups", groups)):
         if value is None:
             raise ValueError(
@@ -134,6 +135,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     labels = read_targets(y, "y").argmax(axis=1) if are_soft(y) else _labels(y, names if is_windows else None)
     classes = _class_names(names, labels, targets)
     subjects = _subjects(groups)
+    _check_some_channel(X, subjects)
     if is_windows and not np.array_equal(subjects, _subjects(X.groups)):
         raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
     if is_windows:
@@ -144,6 +146,21 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     if classes != TWO_CLASSES or targets is not None:
         facts |= _facts_by_class(classes, labels, subjects, targets)  # type: ignore[typeddict-item]
     return Data(X, labels, subjects, table, facts, classes, targets)
+
+
+def _check_some_channel(X: Any, subjects: np.ndarray) -> None:
+    """Raise where windows of an array hold nothing; ``Windows`` name such ones when read."""
+    if not isinstance(X, np.ndarray) or X.ndim < 3 or X.dtype.kind != "f":
+        return
+    inside = tuple(range(1, X.ndim))
+    rows = np.flatnonzero(np.isnan(X[..., 0]).all(axis=inside[:-1]))  # an absent channel is NaN throughout
+    empty = rows[np.isnan(X[rows]).all(axis=inside)]
+    if len(empty):
+        whose = ", ".join(sorted(set(subjects[empty]))[:5])
+        raise ValueError(
+            f"{len(empty)} windows (the first is {empty[0]}; of {whose}) are NaN throughout: no channel is present, so there is "
+            "nothing to score; leave them out"
+        )
 
 
 def check_classes(estimator: Any, n_classes: int = 2) -> None:

@@ -43,6 +43,7 @@ from biot_bd.evaluation.window_scores import FoldOutcome, aggregate, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, check_savable, save_pipeline
+from biot_bd.training.net.distributed import beside_the_main_process, find_processes
 from biot_bd.training.persistence.kinds import is_saved
 from biot_bd.training.pretrained import recordings_of
 from biot_bd.windows import Windows
@@ -79,7 +80,8 @@ def fit_all(
     folder : path
         Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out,
         ``metrics.json`` (as in a run folder); an earlier model is replaced.  All appear when the
-        training has ended.  One that was killed goes on with the same call.
+        training has ended.  One that was killed goes on with the same call.  Of the processes that
+        ``torchrun`` starts, which train together, the first one writes.
     y, groups : array of shape (n,), optional
         As in :func:`~biot_bd.cross_validate`: labels, and the subject of each window.
     validation_fraction : float
@@ -184,21 +186,28 @@ def fit_all(
     )
     place = TrainingFolder(Path(folder), study)
     stored = data.X if isinstance(data.X, Windows) else None
-    with nullcontext() if stored is None else forgotten_with(stored, place.folder), place.opened() as finished:
-        if finished is not None:
-            return finished
-        if stored is not None:
-            note_user(stored, place.folder)
-        rows = fold.rows(data.subjects)
-        # A classifier of ours watches its validation subjects; what else is fitted never sees them.
-        watches = isinstance(last, BIOTClassifier)
+    rows = fold.rows(data.subjects)
+    # A classifier of ours watches its validation subjects; what else is fitted never sees them.
+    watches = isinstance(last, BIOTClassifier)
+
+    def train() -> None:
         if watches:
             estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
         seen = np.sort(np.concatenate([rows["train"], rows["valid"]])) if watches else rows["train"]
         whole: tuple[Any, ...] = data.X, data.y, data.subjects, data.targets
         every = len(seen) == len(data.y)
-        X, y, subjects, targets = (part if every or part is None else part[seen] for part in whole)
-        fit(estimator, X, y, subjects, targets)
+        fit(estimator, *(part if every or part is None else part[seen] for part in whole))
+
+    processes = find_processes(*((last.accelerator, last.get_params()["device"]) if watches else ()))
+    if not processes.is_main:
+        return cast(Cells, beside_the_main_process(processes, train))
+    with nullcontext() if stored is None else forgotten_with(stored, place.folder), place.opened() as finished:
+        processes.agreed(finished)
+        if finished is not None:
+            return finished
+        if stored is not None:
+            note_user(stored, place.folder)
+        train()
         proba = class_probabilities(estimator, data.X[rows["valid"]], "validation", n_classes)
         chosen, detectors = NO_THRESHOLD, None
         if n_classes == 2:
@@ -239,6 +248,7 @@ def fit_all(
         if scores is not None:
             write_facts(place.model / METRICS, scores)
         place.publish()
+        processes.agreed(record)
         return record
 
 

@@ -22,6 +22,7 @@ from biot_bd.embedding.frozen_probes.base import ONE_VALUE
 from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.fold_events import Detectors, aggregate_events, event_facts, fit_detectors
+from biot_bd.evaluation.fold_seeds import seeds_of
 from biot_bd.evaluation.metrics.thresholds import NO_THRESHOLD, choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
@@ -91,6 +92,10 @@ class FoldTask:
     def label(self) -> str:
         """What the task is called in messages and names of jobs."""
         return f"fold-{self.fold.index:02d}"
+
+
+UNCHOSEN = "no candidate has a score that is defined in every inner fold, so the first was taken"
+"""What ``fold.json`` says of a search of scikit-learn that had nothing to choose by."""
 
 
 def fold_folder(run: Path, index: int) -> Path:
@@ -167,16 +172,12 @@ def configure(pipeline: Any, fold: Fold, run: Path | None, place: FitPlace | Non
     Returns
     -------
     estimator
-        Not fitted.  Parameters named ``random_state`` that are None get the fold's seed; those of
-        the last-step ``BIOTClassifier`` always.
+        Not fitted.  Whatever has no seed gets the fold's
+        (:func:`~biot_bd.evaluation.fold_seeds.seeds_of`), the last-step ``BIOTClassifier`` always.
     """
     estimator = clone(pipeline)
     prefix, last = final_step(estimator)
-    settings: Cells = {
-        name: fold.seed
-        for name, value in estimator.get_params(deep=True).items()
-        if name.rpartition("__")[2] == "random_state" and value is None
-    }
+    settings: Cells = seeds_of(estimator, fold.seed)
     if isinstance(last, BIOTClassifier):
         settings[f"{prefix}random_state"] = fold.seed
         settings[f"{prefix}train_split"] = FixedSubjects(fold.valid) if fold.valid else None
@@ -472,12 +473,20 @@ def training_facts(last: Any) -> Cells:
     if hasattr(last, "chosen_") and hasattr(last, "converged_"):
         facts["probe"] = {"chosen": describe(last.chosen_), "converged": bool(last.converged_)}
     if isinstance(last, BaseSearchCV) and hasattr(last, "best_params_"):
-        best = getattr(last, "best_score_", None)
-        facts["search"] = {
-            "best_params": describe(last.best_params_),
-            "best_score": None if best is None else float(best),
-        }
+        facts["search"] = {"best_params": describe(last.best_params_), **_best_score(last)}
     return facts
+
+
+def _best_score(search: BaseSearchCV) -> Cells:
+    """Return the score of what a search chose, with a reason where it has none."""
+    best = getattr(search, "best_score_", None)
+    if best is None:
+        return {"best_score": None}
+    if np.isfinite(best):
+        return {"best_score": float(best)}
+    if np.isfinite(search.cv_results_["mean_test_score"]).any():
+        return {"best_score": None, "reason": "the score of what was chosen is undefined in an inner fold"}
+    return {"best_score": None, "reason": UNCHOSEN}
 
 
 def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, detectors: Detectors | None) -> Cells:

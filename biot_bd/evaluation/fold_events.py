@@ -203,7 +203,7 @@ def _curve(detector: EventDetector, recordings: Sequence[RecordingScores]) -> li
     setting = detector.setting()
     line = TimeLine(recordings, setting["merge_gap_s"])
     values = line.place([detector.curve(r.probabilities, r.start_s, r.duration_s)[1] for r in recordings])
-    points = line.points(values, CURVE_THRESHOLDS, setting)
+    points = line.points(values, CURVE_THRESHOLDS, [setting])[0]
     return [{name: point[name] for name in ("threshold", "tp", "fp", "n_reference")} for point in points]
 
 

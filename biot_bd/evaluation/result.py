@@ -33,8 +33,17 @@ LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy"
 
 def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
     """Say in which folds a model gave all test windows one probability, so that its scores
-    follow from nothing else.
+    follow from nothing else, and in which a search inside it had nothing to choose by.
     """
+    return [*_constant_notes(outcomes), *_search_notes(outcomes)]
+
+
+def _search_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
+    searches = [(outcome.facts["fold"], outcome.facts.get("search") or {}) for outcome in outcomes]
+    return [f"fold {fold}: the search inside: {facts['reason']}" for fold, facts in searches if facts.get("reason")]
+
+
+def _constant_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
     constant = [str(outcome.facts["fold"]) for outcome in outcomes if _constant(outcome.predictions)]
     if not constant:
         return []
@@ -46,9 +55,9 @@ def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
 
 
 def _constant(predictions: pd.DataFrame) -> bool:
-    """Return whether all test windows have the same probabilities."""
+    """Return whether several test windows all have the same probabilities."""
     test = predictions.loc[predictions["part"] == "test", run_facts.class_columns(predictions, "proba") or ["proba"]]
-    return bool((test.nunique() == 1).all())
+    return len(test) > 1 and bool((test.nunique() == 1).all())
 
 
 @dataclass(frozen=True)

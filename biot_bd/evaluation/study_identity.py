@@ -28,7 +28,7 @@ from biot_bd.training import BIOTClassifier
 from biot_bd.training.pretrained import checkpoint_identity
 
 # Set anew in every fold, or without influence on the scores.
-_NOT_PART = ("verbose", "n_jobs", "log_dir", "restart_dir", "memory", "pre_dispatch", "data_on_device")
+_NOT_PART = ("verbose", "n_jobs", "log_dir", "restart_dir", "memory", "pre_dispatch", "data_on_device", "accelerator")
 _SET_IN_FOLD = ("random_state", "train_split")
 _DEPTH = 6
 

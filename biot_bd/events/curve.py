@@ -7,6 +7,7 @@ known of is NaN; after smoothing it is 0, so that no event reaches into it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -198,6 +199,37 @@ def find_runs(values: Floats, threshold: float, release: float, min_seconds: int
         first = hits[np.searchsorted(hits, edges[:, 0])]
         edges = np.stack([first, edges[:, 1]], axis=1)[first < edges[:, 1]]
     return edges[edges[:, 1] - edges[:, 0] >= min_seconds]
+
+
+def runs_at(values: Floats, thresholds: Floats, release_fraction: float) -> Iterator[NDArray[np.int64]]:
+    """Yield :func:`find_runs` of any length at each of several thresholds.
+
+    What lies below one threshold is not looked at for the next, so that many thresholds cost
+    little more than the lowest.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+    thresholds : ndarray of shape (m,)
+        Ascending.
+    release_fraction : float
+        In (0, 1]: the release as a fraction of the threshold.
+    """
+    place = np.arange(len(values))
+    for threshold in thresholds.tolist():
+        above = values >= threshold * release_fraction
+        place, values = place[above], values[above]
+        ends = np.flatnonzero(np.diff(place) != 1)
+        first, last = np.append(0, ends + 1), np.append(ends, len(place) - 1)
+        if not len(place):
+            yield np.zeros((0, 2), dtype=np.int64)
+        elif release_fraction < 1:
+            hits = np.append(np.flatnonzero(values >= threshold), len(place))
+            hit = hits[np.searchsorted(hits, first)]
+            reached = hit <= last
+            yield np.stack([place[hit[reached]], place[last[reached]] + 1], axis=1)
+        else:
+            yield np.stack([place[first], place[last] + 1], axis=1)
 
 
 def _divide(total: Floats, count: NDArray[np.int64]) -> Floats:

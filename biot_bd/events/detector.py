@@ -258,7 +258,7 @@ class EventDetector(Parameters):
         setting = self.setting()
         values = smoothed[setting["smoothing_s"]]
         cuts = np.unique(np.append(grid_search.candidates(values), setting["threshold"]))
-        points = line.points(values, cuts, setting)
+        points = line.points(values, cuts, [setting])[0]
         self._points = points
         self.validation_["point"] = next(p for p in points if p["threshold"] == setting["threshold"])
         return self

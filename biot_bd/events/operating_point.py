@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.events.curve import Floats, find_runs, n_seconds
-from biot_bd.events.intervals import merge
-from biot_bd.events.scoring import RATE_HZ, ScoringParameters, as_intervals, event_counts, scores_of
+from biot_bd.events.curve import Floats, n_seconds, runs_at
+from biot_bd.events.event_counter import EventCounter, joined
+from biot_bd.events.scoring import RATE_HZ, ScoringParameters, as_intervals, scores_of
 from biot_bd.events.types import RecordingScores, Scores
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class TimeLine:
     """
 
     def __init__(self, recordings: Sequence[RecordingScores], longest_gap_s: float = 0.0) -> None:
-        self.parameters = ScoringParameters()
-        p = self.parameters
+        p = ScoringParameters()
         pause = math.ceil(max(p.min_between_s, longest_gap_s) + p.tolerance_start_s + p.tolerance_end_s) + 1
         lengths = [n_seconds(r.duration_s) for r in recordings]
         self.starts = np.cumsum([0, *(length + pause for length in lengths)])[: len(lengths)]
@@ -72,7 +71,7 @@ class TimeLine:
             as_intervals(r.reference, r.duration_s, f"reference of {r.recording}") + start
             for r, start in zip(recordings, self.starts, strict=True)
         ]
-        self.reference = np.concatenate(placed) if placed else np.zeros((0, 2))
+        self._counter = EventCounter(np.concatenate(placed) if placed else np.zeros((0, 2)), self.n, p)
         self._known: dict[bytes, Scores] = {}
 
     def place(self, curves: Sequence[Floats]) -> Floats:
@@ -83,22 +82,24 @@ class TimeLine:
         return line
 
     def score(self, events: NDArray[np.int64]) -> Scores:
-        """Score events (in seconds of the time line)."""
+        """Score events (in seconds of the time line, ascending and apart)."""
         key = events.tobytes()
         if key not in self._known:
-            counts = event_counts(self.reference, events.astype(np.float64), self.n, self.parameters)
+            counts = self._counter.counts(events)
             self._known[key] = scores_of({**counts, "n_samples": self._n_samples}, RATE_HZ)
         return self._known[key]
 
-    def points(self, line: Floats, thresholds: Floats, setting: Mapping[str, float]) -> list[Scores]:
-        """Score one setting at each threshold."""
-        shortest = max(1, math.ceil(setting["min_duration_s"]))
-        rows = []
-        for threshold in thresholds.tolist():
-            runs = find_runs(line, threshold, threshold * setting["release_fraction"], shortest)
-            events, _ = merge(runs, setting["merge_gap_s"])
-            scores = self.score(events)
-            rows.append({"threshold": threshold, **{name: scores[name] for name in CURVE_COLUMNS[1:]}})
+    def points(self, line: Floats, thresholds: Floats, settings: Sequence[Mapping[str, float]]) -> list[list[Scores]]:
+        """Score settings that share their smoothing at each threshold, ascending."""
+        rows: list[list[Scores]] = [[] for _ in settings]
+        for release in dict.fromkeys(setting["release_fraction"] for setting in settings):
+            chosen = [(s, own) for s, own in zip(settings, rows, strict=True) if s["release_fraction"] == release]
+            for threshold, runs in zip(thresholds.tolist(), runs_at(line, thresholds, release), strict=True):
+                length = runs[:, 1] - runs[:, 0]
+                for setting, own in chosen:
+                    kept = runs[length >= max(1, math.ceil(setting["min_duration_s"]))]
+                    scores = self.score(joined(kept, setting["merge_gap_s"]))
+                    own.append({"threshold": threshold, **{name: scores[name] for name in CURVE_COLUMNS[1:]}})
         return rows
 
 
@@ -124,8 +125,7 @@ def candidates(line: Floats, n: int = N_THRESHOLDS) -> Floats:
         return np.array([0.5])
     ranks = np.unique(np.round(np.geomspace(1, len(values), n)).astype(np.int64))
     cuts = np.unique(values[len(values) - ranks])
-    distinct = np.unique(values)
-    below = np.concatenate([[0.0], distinct])[np.searchsorted(distinct, cuts)]
+    below = np.concatenate([[0.0], values])[np.searchsorted(values, cuts)]
     middle = np.where((cuts + below) / 2 > below, (cuts + below) / 2, cuts)
     above = (values[-1] + 1) / 2 if values[-1] < 1 else np.nextafter(1.0, 2.0)
     return np.append(middle, above)
@@ -168,8 +168,12 @@ def search(
     wanted : float or None
         The rate or sensitivity wanted.
     """
-    cuts = {smoothing: candidates(line) for smoothing, line in lines.items()}
-    found = [timeline.points(lines[s["smoothing_s"]], cuts[s["smoothing_s"]], s) for s in settings]
+    scored: dict[int, list[Scores]] = {}
+    for smoothing, line in lines.items():
+        places = [i for i, s in enumerate(settings) if s["smoothing_s"] == smoothing]
+        points_of = timeline.points(line, candidates(line), [settings[i] for i in places])
+        scored |= dict(zip(places, points_of, strict=True))
+    found = [scored[i] for i in range(len(settings))]
     no_seizure = found[0][0]["n_reference"] == 0
     reason = None
     if no_seizure and target != "fa_per_24h":

@@ -161,6 +161,14 @@ def sample_counts(reference: NDArray[np.float64], hypothesis: NDArray[np.float64
         return counts_of(SampleScoring(*_annotations(reference, hypothesis, duration_s), fs=SAMPLE_RATE_HZ))
 
 
+def event_extents(
+    reference: NDArray[np.float64], duration_s: float, parameters: ScoringParameters
+) -> list[tuple[float, float]]:
+    """Return timescoring's seizures, merged, split and widened by the tolerances, in seconds."""
+    scoring = EventScoring(*_annotations(reference, np.zeros((0, 2)), duration_s), parameters.timescoring())
+    return EventScoring._extendEvents(scoring.ref, parameters.tolerance_start_s, parameters.tolerance_end_s).events
+
+
 def _annotations(
     reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float
 ) -> list[Annotation]:

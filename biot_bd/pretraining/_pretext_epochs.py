@@ -16,18 +16,18 @@ from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, Sub
 
 from biot_bd.models.inference_plan import precision_context
 from biot_bd.models.own_modes import own_modes
-from biot_bd.pretraining.batch_random import BatchRandom, PositionRandom, mixed_seed
+from biot_bd.pretraining.batch_random import BatchRandom, PositionRandom
 from biot_bd.pretraining.corpora import CORPORA, CorpusBatches, corpus_of
 from biot_bd.pretraining.epoch_means import EpochMeans
 from biot_bd.pretraining.pretext_module import PretextModule
-from biot_bd.pretraining.processes import Processes
 from biot_bd.pretraining.progress import TrainingProgress
-from biot_bd.pretraining.shares import OwnBatches, Place
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.net.batches import NetBatches
+from biot_bd.training.net.processes import Processes
+from biot_bd.training.net.shares import OwnBatches, Place
 from biot_bd.training.precision_plans import training_plan
-from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe
+from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe, mixed_seed
 from biot_bd.windows import Windows
 from biot_bd.windows.page_shuffle import PageShuffle
 from biot_bd.windows.torch_dataset import OnDevice, PackedWindows, collate_windows
@@ -42,7 +42,6 @@ class PretextEpochs(NetBatches):
     seed_: int
     batches_an_epoch_: int
     precision_: str = "fp32"
-    _processes: Processes = Processes()
     _batches: dict[bool, OwnBatches]
     _means: dict[bool, EpochMeans]
     _parallel: Any = None  # what a training step calls
@@ -128,9 +127,6 @@ class PretextEpochs(NetBatches):
             for _, callback in self.callbacks_:
                 if isinstance(callback, TrainingProgress):
                     callback.stop()
-
-    def _writes_files(self) -> bool:
-        return self._processes.is_main
 
     def _begin(self, train: Subset) -> None:
         self._compute_in(self._chosen_precision(train))

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from biot_bd.training.resume import mixed_seed
+
 _VALIDATION = 0x5EED
 """What the chance of validation begins with: the same in all runs, so that runs can be compared."""
-
-
-def mixed_seed(*parts: int) -> int:
-    """Return one seed of several whole numbers from 0 on, such as (seed, epoch, batch).
-
-    Examples
-    --------
-    >>> from biot_bd.pretraining.batch_random import mixed_seed
-    >>> mixed_seed(0, 1, 2) == mixed_seed(0, 1, 2), mixed_seed(0, 1, 2) == mixed_seed(0, 2, 1)
-    (True, False)
-    """
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class BatchRandom:

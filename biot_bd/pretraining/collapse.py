@@ -7,10 +7,12 @@ from typing import Any
 
 from skorch.callbacks import Callback
 
+from biot_bd.training.object_texts import ParametersRepr
+
 KEY = "embedding_std"
 
 
-class CollapseWarning(Callback):
+class CollapseWarning(ParametersRepr, Callback):
     """Warn, once, when embeddings stop to differ between windows.
 
     It reads what an objective logs as ``embedding_std``: the spread of normalised embeddings over

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from biot_bd.pretraining.processes import Processes
+from biot_bd.training.net.processes import Processes
 
 _WINDOWS = "n windows"  # no key of an objective has a space
 

@@ -26,9 +26,7 @@ from biot_bd.pretraining.chosen_objectives import ChosenObjective, chosen_object
 from biot_bd.pretraining.collapse import CollapseWarning
 from biot_bd.pretraining.corpora import CORPORA, Corpora, check_weights
 from biot_bd.pretraining.curves import CurveLogger
-from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.pretext_module import PretextModule
-from biot_bd.pretraining.processes import Processes
 from biot_bd.pretraining.progress import TrainingProgress
 from biot_bd.pretraining.reconstruction_logger import ReconstructionLogger
 from biot_bd.training._validation import (
@@ -42,7 +40,9 @@ from biot_bd.training._validation import (
 from biot_bd.training.finetuning.callback import FineTuning
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.net.batches import subjects_given
+from biot_bd.training.net.distributed import find_processes
 from biot_bd.training.net.parameters import constructor_names
+from biot_bd.training.net.processes import Processes
 from biot_bd.training.pretrained import SCRATCH, UNRECORDED, build_pretrained, recordings_of, started_from
 from biot_bd.training.resume import describe, seeded
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from biot_bd.models.checkpoints.pipeline_folder import CONFIG, WEIGHTS
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, OBJECTIVES, PRETRAINING, read_pretraining
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
 from biot_bd.pretraining.chosen_objectives import chosen_objectives
-from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.folder import check_pretraining_savable, save_pretraining
 from biot_bd.pretraining.pretrainer import Pretrainer
-from biot_bd.pretraining.processes import Processes
+from biot_bd.training.net.distributed import beside_the_main_process, find_processes
 from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.training.resume import describe
 from biot_bd.training.work_folder import WorkFolder
@@ -164,7 +163,7 @@ def pretrain(
 
     processes = find_processes(net.accelerator, net.get_params()["device"])
     if not processes.is_main:
-        return _beside_the_main_process(processes, fitted)
+        return beside_the_main_process(processes, fitted)
     with forgotten_with(windows, place.folder), place.opened() as finished:
         processes.agreed(finished)
         if finished is not None:
@@ -178,16 +177,6 @@ def pretrain(
         place.publish()
         processes.agreed(record)
         return record
-
-
-def _beside_the_main_process(processes: Processes, fit: Callable[[], object]) -> dict[str, Any]:
-    """Take part in the training, and return the record that the main process writes."""
-    record: dict[str, Any] | None = processes.agreed(None)
-    if record is not None:  # it was finished before
-        return record
-    fit()
-    written: dict[str, Any] = processes.agreed(None)
-    return written
 
 
 def title_of(net: Pretrainer) -> str:

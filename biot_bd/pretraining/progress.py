@@ -11,11 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from skorch.callbacks import Callback
 
 from biot_bd.runs import note_done
+from biot_bd.training.object_texts import ParametersRepr
 
 SHOWN = ("loss", "chance", "skill", "skill_strict")
 
 
-class TrainingProgress(Callback):
+class TrainingProgress(ParametersRepr, Callback):
     """Show epochs and batches with the loss, its chance level and skill, on stderr.
 
     Nothing where the net's ``verbose`` is 0.  Where stderr is no terminal there is no bar, only a

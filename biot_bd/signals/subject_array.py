@@ -91,3 +91,23 @@ def with_subjects_of(X: Any, out: Any) -> Any:
     if isinstance(X, SubjectArray) and X.groups is not None and isinstance(out, np.ndarray) and len(out) == len(X):
         return SubjectArray(out, X.groups, X.row_ids)
     return out
+
+
+def subjects_named(groups: ArrayLike | None, subjects: ArrayLike | None) -> ArrayLike | None:
+    """Return the subjects of windows under either name: scikit-learn's, or that of MOABB's routing.
+
+    Parameters
+    ----------
+    groups, subjects : array-like, shape (n,), or None
+
+    Raises
+    ------
+    ValueError
+        Both are given, and differ.
+    """
+    if groups is None or subjects is None:
+        return subjects if groups is None else groups
+    first, second = (np.asarray(names, dtype=object).astype(str) for names in (groups, subjects))
+    if not np.array_equal(first, second):
+        raise ValueError("groups and subjects both name the subjects of the windows, and differ; give one of them")
+    return groups

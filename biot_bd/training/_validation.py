@@ -7,7 +7,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -63,30 +62,6 @@ def check_device(device: Any) -> None:
         raise ValueError(
             f"device={device!r} cannot be used here ({found}; {str(error).splitlines()[0]}); take 'auto' or 'cpu'"
         ) from error
-
-
-def check_processes(net: Any) -> None:
-    """Say what several processes do not share; refuse what would share by another training step.
-
-    Raises
-    ------
-    TypeError
-        The classifier is mixed with skorch's ``AccelerateMixin``.
-    """
-    if hasattr(net, "accelerator"):
-        raise TypeError(
-            f"{type(net).__name__} takes its training step from skorch's AccelerateMixin, which leaves out precision, "
-            "micro_batch, augment and finetune; take BIOTClassifier(device=...) itself, and n_jobs for folds or candidates"
-        )
-    distributed = torch.distributed
-    in_group = distributed.is_available() and distributed.is_initialized()
-    n = distributed.get_world_size() if in_group else launched_processes()
-    if n > 1:
-        warnings.warn(
-            f"started as one of {n} processes: each trains a model of its own on all its windows, and they share nothing; "
-            "for folds or candidates side by side start one process, with n_jobs",
-            stacklevel=5,
-        )
 
 
 def launched_processes() -> int:

@@ -13,6 +13,8 @@ from sklearn.preprocessing import label_binarize
 from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 
+from biot_bd.training.object_texts import ParametersRepr
+
 
 def probabilities(y_pred: Any) -> torch.Tensor:
     """Return the softmax, in float32, of what a module returned (the first of a tuple).
@@ -62,7 +64,7 @@ def epoch_scores(y: NDArray[np.int64], proba: NDArray[Any]) -> dict[str, float |
     return dict(zip(names, map(float, (*areas, balanced_accuracy_score(y, proba.argmax(1)))), strict=True))
 
 
-class EpochScores(Callback):
+class EpochScores(ParametersRepr, Callback):
     """Keep the predictions of each epoch and record their scores in the history.
 
     Training scores come from the predictions made while training (weights changing, dropout on),
@@ -140,7 +142,7 @@ class EpochScores(Callback):
         self.collected_ = {True: [], False: []}
 
 
-class EarlyStopping(SkorchEarlyStopping):
+class EarlyStopping(ParametersRepr, SkorchEarlyStopping):
     """Early stopping of skorch without its ``KeyboardInterrupt``.
 
     The classifier looks at ``misses_`` itself, so that later callbacks (logging, restart points)

@@ -49,6 +49,7 @@ def gradients_by_window(
     size: int,
     context: Callable[[], AbstractContextManager[object]],
     scale: Scale = lambda loss: loss,
+    normalisers: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradients of a loss that decomposes, one forward and backward pass a micro-batch.
 
@@ -68,15 +69,19 @@ def gradients_by_window(
         are cast once.
     scale : callable
         Factor on what is differentiated (gradient scaler).
+    normalisers : sequence of Tensor, optional
+        One a term, where the windows are a part of a batch: those of all its windows.
 
     Returns
     -------
     loss : Tensor, shape ()
-        Of the whole batch.
+        Of the whole batch; of a part, what that adds to it.
     logits : Tensor, shape (n, n_classes)
         Both without graph.
     """
-    factors = [share / criterion.normaliser(targets) for share, targets in terms]  # type: ignore[operator]
+    if normalisers is None:
+        normalisers = [criterion.normaliser(targets) for _, targets in terms]  # type: ignore[operator]
+    factors = [share / normaliser for (share, _), normaliser in zip(terms, normalisers, strict=True)]
     losses, outputs = [], []
     with context():
         for start in range(0, len(x), size):
@@ -167,9 +172,10 @@ def why_whole(module: nn.Module, x: Tensor) -> str | None:
         Two windows or more.
     """
     trial = copy.deepcopy(module).train()
-    for name, child in trial.named_modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and (child.training or child.running_mean is None):
-            return f"{name!r} normalises over the batch"
+    normalising = batch_normalising(trial)
+    if normalising is not None:
+        return f"{normalising!r} normalises over the batch"
+    for child in trial.modules():
         if isinstance(child, nn.modules.dropout._DropoutNd):
             child.eval()
     if len(x) < 2:
@@ -179,6 +185,14 @@ def why_whole(module: nn.Module, x: Tensor) -> str | None:
     difference = float((whole - halves).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(whole.abs().max())):
         return f"the logits of a batch and of its halves differ by {difference:.1e}"
+    return None
+
+
+def batch_normalising(module: nn.Module) -> str | None:
+    """Return the name of the first part that normalises over the batch, or None."""
+    for name, child in module.named_modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and (child.training or child.running_mean is None):
+            return name
     return None
 
 

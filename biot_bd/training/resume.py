@@ -10,6 +10,7 @@ then returns at once.  Delete the folder when the model is saved.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -78,6 +79,18 @@ def seeded(seed: int | None) -> Iterator[None]:
         np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)
         yield
+
+
+def mixed_seed(*parts: int) -> int:
+    """Return one seed of several whole numbers from 0 on, such as (seed, epoch, batch).
+
+    Examples
+    --------
+    >>> from biot_bd.training.resume import mixed_seed
+    >>> mixed_seed(0, 1, 2) == mixed_seed(0, 1, 2), mixed_seed(0, 1, 2) == mixed_seed(0, 2, 1)
+    (True, False)
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def random_states() -> dict[str, Any]:
@@ -256,13 +269,23 @@ class RestartPoint:
             torch.save(state, temporary)
         note_done("epochs", len(net.history), net.max_epochs)
 
+    def _content(self) -> bytes | None:
+        if not self.path.is_file():
+            return None
+        with suppress(OSError):
+            return self.path.read_bytes()
+        return b""  # not usable, as is said of a damaged one
+
     def load(self, net: Any) -> bool:
         """Put the stored state into an initialised net; return False where there is none.
+
+        Of several processes that share a fit, the main one reads it for all.
 
         A file that cannot be read, or that is of another version, is left out with a warning; so
         are the restart points of other fits in the same folder.
         """
-        if not self.path.is_file():
+        content = net._processes.agreed(self._content() if net._processes.is_main else None)
+        if content is None:
             if others := sorted(self.path.parent.glob("restart-*.pt")):
                 warnings.warn(
                     f"{self.path.parent} holds {len(others)} restart point(s) of fits with other parameters or data; starting with the first epoch",
@@ -270,7 +293,7 @@ class RestartPoint:
                 )
             return False
         try:
-            state = torch.load(self.path, map_location=net.device, weights_only=True)
+            state = torch.load(io.BytesIO(content), map_location=net.device, weights_only=True)
             if state["format"] != FORMAT or state["fingerprint"] != self.fingerprint:
                 raise ValueError(f"format {state['format']} of fit {state['fingerprint']}")
             history = json.loads(state["history"])

@@ -11,6 +11,8 @@ from typing import Any
 from skorch.callbacks import Callback
 from torch.utils.tensorboard import SummaryWriter
 
+from biot_bd.training.object_texts import ParametersRepr
+
 
 @contextmanager
 def naming(folder: Any) -> Iterator[None]:
@@ -34,7 +36,7 @@ def naming_its_folder(method: Callable[..., None]) -> Callable[..., None]:
     return named
 
 
-class FolderLogger(Callback):
+class FolderLogger(ParametersRepr, Callback):
     """Write what an epoch says into a folder of TensorBoard.
 
     It holds a folder and opens its file when training begins, so it can be cloned and pickled.  A

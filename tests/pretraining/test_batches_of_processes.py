@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, RandomSampler
 
 from biot_bd.pretraining import BatchRandom
-from biot_bd.pretraining.batch_random import PositionRandom, mixed_seed
+from biot_bd.pretraining.batch_random import PositionRandom
 from biot_bd.pretraining.epoch_means import EpochMeans
-from biot_bd.pretraining.processes import Processes
-from biot_bd.pretraining.shares import OwnBatches
+from biot_bd.training.net.processes import Processes
+from biot_bd.training.net.shares import OwnBatches
+from biot_bd.training.resume import mixed_seed
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.booleans())

@@ -12,7 +12,7 @@ import torch
 from joblib import Parallel, delayed
 
 from biot_bd.exceptions import MissingExtraError
-from biot_bd.pretraining.distributed import find_processes
+from biot_bd.training.net.distributed import find_processes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FITS = Path(__file__).with_name("shared_fits.py")

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from biot_bd.models.checkpoints.provenance import Provenance
+from biot_bd.signals.subject_array import subjects_named
 from biot_bd.training._validation import subject_codes
 from biot_bd.training.labels import decide, positive_label, read_labels
 from biot_bd.training.seen_windows import SEEN_SUBJECTS, SeenWindows
@@ -120,6 +121,9 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
     pooling: ClassVar[str] = "mean"
     """What the ``Embedder`` in front must make: ``"mean"`` (n, n_features) or ``"tokens"``."""
 
+    # With metadata routing on, subjects are asked for by themselves; MOABB routes `subjects`.
+    __metadata_request__fit = {"groups": True, "subjects": True}
+
     train_split: Any
     validation_fraction: float
     random_state: int | None
@@ -140,7 +144,9 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
 
     # --- fit --------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: ArrayLike, groups: ArrayLike | None = None) -> FrozenProbe:
+    def fit(
+        self, X: Any, y: ArrayLike, groups: ArrayLike | None = None, *, subjects: ArrayLike | None = None
+    ) -> FrozenProbe:
         """Choose the regularisation by validation subjects, then fit on all windows.
 
         Parameters
@@ -151,6 +157,8 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
             Labels.
         groups : array, shape (n,), optional
             Subject of each window; of ``X`` where it knows them.
+        subjects : array, shape (n,), optional
+            The same by the name under which MOABB's evaluations hand them on.
 
         Raises
         ------
@@ -169,12 +177,13 @@ class FrozenProbe(ClassifierMixin, BaseEstimator):
         self.positive_label_ = positive_label(self.classes_)
         self.n_features_in_ = x.shape[-1]
         self.threshold_: float | None = None
+        groups = subjects_named(groups, subjects)
         groups = getattr(X, "groups", None) if groups is None else groups
-        subjects = None if groups is None else np.asarray(groups, dtype=object)
-        names = () if subjects is None else subject_codes(subjects, len(x), type(self).__name__)[0]
+        whose = None if groups is None else np.asarray(groups, dtype=object)
+        names = () if whose is None else subject_codes(whose, len(x), type(self).__name__)[0]
         self.train_subjects_ = tuple(str(name) for name in names)
         codes = np.searchsorted(self.classes_, labels)
-        self.chosen_ = self._choose(x, codes, subjects)
+        self.chosen_ = self._choose(x, codes, whose)
         learnt = self._learn(x, codes, balanced(codes, len(self.classes_)), self.chosen_["value"])
         self._seen = SeenWindows.of(X)
         self.arrays_, self.converged_, self.n_iter_ = dict(learnt.arrays), learnt.converged, learnt.n_iter

@@ -296,8 +296,23 @@ def check_fold(fold: Fold, y: np.ndarray, subjects: np.ndarray, recordings: np.n
         what = "no windows" if len(labels) == 0 else f"only windows of class {int(labels[0])}"
         raise SplitError(
             f"fold {fold.index} (test {', '.join(fold.test) or 'nobody'}): the training subjects {', '.join(fold.train)} have {what}; "
-            "use fewer folds, another split or more subjects"
+            f"{_instead(y, subjects, labels)}"
         )
+
+
+def _instead(y: np.ndarray, subjects: np.ndarray, labels: np.ndarray) -> str:
+    """Say what to do about training windows with these labels, which are of one class."""
+    if len(np.unique(y)) < 2:
+        return (
+            "no window is of another class, so nothing can be learnt: look at the label rule, or take more recordings"
+        )
+    others = sorted(set(subjects[~np.isin(y, labels)]))
+    if len(labels) and len(others) == 1:
+        return (
+            f"{others[0]} alone has windows of another class, so no model can be trained without that subject; add subjects "
+            f"who have some, or give cv= a splitter that never tests {others[0]}"
+        )
+    return "use another split (subject-loo, stratified-subject-kfold-N) or more subjects"
 
 
 def outer_subjects(

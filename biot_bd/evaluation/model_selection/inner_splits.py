@@ -23,7 +23,8 @@ from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training.persistence.kinds import kind_of
 from biot_bd.windows import Windows
 
-_GRIDS = ("param_grid", "param_distributions")
+GRIDS = ("param_grid", "param_distributions")
+"""Parameters of searches that list values."""
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -114,11 +115,17 @@ def check_inner_splits(estimator: Any, X: Any, y: NDArray[Any], subjects: NDArra
     SubjectLeakError
         A ``cv`` puts a subject on both sides; the message names its owner.
     SplitError
-        A ``cv`` cannot split these subjects.
+        A ``cv`` cannot split these subjects, or leaves one class to train on.
     """
 
     def tried(cv: Any, owner: str) -> Any:
-        InnerSplit(cv, owner, y, subjects).split(X, y, subjects)
+        for train, _ in InnerSplit(cv, owner, y, subjects).split(X, y, subjects):
+            if len(np.unique(y[train])) < 2:
+                raise SplitError(
+                    f"{owner}(cv={cv!r}): the training part of {', '.join(sorted(set(subjects[train])))} has windows of one "
+                    "class; give it a splitter that shares the classes out (StratifiedGroupKFold) or fewer parts, or "
+                    "take biot_bd.evaluation.search, which leaves such inner folds out and says so"
+                )
         return cv
 
     _changed(estimator, tried)
@@ -168,7 +175,7 @@ def _changed(estimator: Any, change: Callable[[Any, str], Any]) -> dict[str, Any
         owner = params.get(prefix) if prefix else estimator
         if last == "cv" and not _splits_nothing(owner, value):
             found[name] = change(value, type(owner).__name__)
-        elif last in _GRIDS:
+        elif last in GRIDS:
             found[name] = _changed_grid(value, owner, params, prefix, change)
     return found
 

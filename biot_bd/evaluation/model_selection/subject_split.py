@@ -25,7 +25,7 @@ from biot_bd.evaluation.model_selection.folds import (
 )
 from biot_bd.evaluation.model_selection.official_split import official_parts
 from biot_bd.exceptions import ContaminationError, SplitError
-from biot_bd.signals.subject_array import SubjectArray
+from biot_bd.signals.subject_array import SubjectArray, subjects_named
 from biot_bd.windows import Windows
 from biot_bd.windows.same_recordings import check_recordings_apart
 
@@ -69,8 +69,8 @@ class SubjectSplit(BaseEstimator):
     3
     """
 
-    # With metadata routing on, the subjects are asked for without set_split_request.
-    __metadata_request__split = {"groups": True}
+    # With metadata routing on, subjects are asked for by themselves; MOABB routes `subjects`.
+    __metadata_request__split = {"groups": True, "subjects": True}
 
     cv: Any = "subject-loo"
     _: KW_ONLY
@@ -85,7 +85,7 @@ class SubjectSplit(BaseEstimator):
             copied._metadata_request = deepcopy(self._metadata_request)
         return copied
 
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Rows]:
+    def split(self, X: Any, y: Any = None, groups: Any = None, subjects: Any = None) -> Iterator[Rows]:
         """Return the rows of training and test of each fold.
 
         Parameters
@@ -95,6 +95,8 @@ class SubjectSplit(BaseEstimator):
             Labels, for stratified splits; those of the ``Windows`` by default.
         groups : array of shape (n,), optional
             Subject of each window; those of the ``Windows`` by default.
+        subjects : array of shape (n,), optional
+            The same by the name under which MOABB's evaluations hand them on.
 
         Returns
         -------
@@ -112,12 +114,12 @@ class SubjectSplit(BaseEstimator):
             A subject on two sides or divided, fewer than two subjects, subjects missing, an unknown
             name.
         """
-        folds, subjects = self._folds(X, y, groups)
+        folds, whose = self._folds(X, y, subjects_named(groups, subjects))
         recordings = X.recordings if isinstance(X, Windows) else None
-        self._check_checkpoint({subject for _, test in folds for subject in subjects[test]}, recordings)
+        self._check_checkpoint({subject for _, test in folds for subject in whose[test]}, recordings)
         return iter(folds)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, subjects: Any = None) -> int:
         """Return the number of folds; parameters as in :meth:`split`, of which ``X`` may be None.
 
         Raises
@@ -125,6 +127,7 @@ class SubjectSplit(BaseEstimator):
         ContaminationError, SplitError
             As in :meth:`split`, but for subjects who were seen.
         """
+        groups = subjects_named(groups, subjects)
         if X is None and groups is None:
             if is_fixed(self.cv):
                 return len(FIXED_SPLITS.get(self.cv, [None]))

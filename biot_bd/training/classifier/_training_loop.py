@@ -20,6 +20,7 @@ from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.classifier._precision import PrecisionPlanning
+from biot_bd.training.finetuning.callback import FineTuning
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.micro_batches import decomposes, gradients_by_logits, gradients_by_window
 from biot_bd.training.precision_plans import precision_context
@@ -27,6 +28,9 @@ from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe
 from biot_bd.training.sampling.augmentation import build_augmenter, describe_augment
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE
 from biot_bd.windows.page_shuffle import PageShuffle
+
+_NOT_LEARNT = (*UNSEEN, "random_state", "device", "accelerator")
+"""Parameters that a restart point does not compare."""
 
 
 class TrainingLoop(PrecisionPlanning):
@@ -75,14 +79,18 @@ class TrainingLoop(PrecisionPlanning):
             point = RestartPoint(self.restart_dir, self._fit_identity(data, train, valid, groups, seed))
         self.notify("on_train_begin", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
         sides = {"dataset_train": train, "dataset_valid": valid}
-        iterators = (
-            self.get_iterator(train, training=True),
-            None if valid is None else self.get_iterator(valid, training=False),
-        )
+        iterators = self._fit_iterators(train, valid)
         self._repeat_epochs(iterators, sides, point, partial(self._begin_plans, train))
         self.notify("on_train_end", X=data, y=train.dataset.y, **sides)  # type: ignore[attr-defined]
         self._check_precision(train if valid is None else valid)
         self._tell_plans()
+
+    def _fit_iterators(self, train: Subset, valid: Any) -> tuple[Any, Any]:
+        """Return the batches of a fit: of training, and of validation."""
+        return (
+            self.get_iterator(train, training=True),
+            None if valid is None else self.get_iterator(valid, training=False),
+        )
 
     def _begin_plans(self, train: Subset) -> None:
         self._choose_plans(train)
@@ -121,7 +129,7 @@ class TrainingLoop(PrecisionPlanning):
         self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None
     ) -> dict[str, Any]:
         """Return what makes this fit this fit, for its restart point."""
-        params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
+        params = {k: v for k, v in self.get_params(deep=False).items() if k not in _NOT_LEARNT}
         if self.pretrained is not None:  # its content, wherever it lies
             params["pretrained"] = getattr(getattr(self, "pretrained_report_", None), "blob_id", None)
         return {
@@ -181,11 +189,18 @@ class TrainingLoop(PrecisionPlanning):
         if finetuning is None:
             return self._gradients(x, y)
         finetuning.set_modes(uncompiled(self.module_))
-        x, self._mixture = finetuning.mix(x)
+        x, self._mixture = self._mix(finetuning, x)
         try:
             return self._gradients(x, y)
         finally:
             self._mixture = None
+
+    def _mix(self, finetuning: FineTuning, x: Tensor) -> tuple[Tensor, tuple[float, Tensor] | None]:
+        return finetuning.mix(x)
+
+    def _of_batch(self, y_pred: Any, y: Any) -> tuple[Any, Any]:
+        """Return what the loss is taken of, where this process sees a part of the batch."""
+        return y_pred, y
 
     def _gradients(self, x: Tensor, y: Any) -> dict[str, Any]:
         """Compute loss and gradients, in micro-batches where the plan says so."""
@@ -197,7 +212,7 @@ class TrainingLoop(PrecisionPlanning):
             return self._micro_batches(x, to_tensor(y, device=self.device), plan.micro_batch)
 
     def _whole_batch(self, x: Tensor, y: Any) -> dict[str, Any]:
-        y_pred = self.infer(x)
+        y_pred, y = self._of_batch(self.infer(x), y)
         loss = self._finite(self.get_loss(y_pred, y, X=x, training=True))
         self._scaled(loss).backward()
         return {"loss": loss, "y_pred": y_pred}

@@ -19,10 +19,10 @@ from torch.utils.data import Subset
 
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.own_modes import own_modes
+from biot_bd.signals.subject_array import subjects_named
 from biot_bd.training._validation import (
     check_device,
     check_names,
-    check_processes,
     check_settings,
     check_sides,
     class_weights,
@@ -32,7 +32,7 @@ from biot_bd.training._validation import (
 from biot_bd.training.callbacks import probabilities
 from biot_bd.training.classifier._building import ComponentBuilding
 from biot_bd.training.classifier._data_loading import DataLoading, training_targets
-from biot_bd.training.classifier._training_loop import TrainingLoop
+from biot_bd.training.classifier._sharing import SharedTraining, take_own_steps
 from biot_bd.training.fitted_facts import NEW_HEAD, RUNNING, FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
@@ -54,7 +54,7 @@ from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apar
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
 
-class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
+class BIOTClassifier(SharedTraining, DataLoading, ComponentBuilding):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the
@@ -82,7 +82,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     max_epochs : int
         Most epochs to train.
     batch_size : int
-        Windows a batch; -1 for all at once.
+        Windows a batch, of all processes together; -1 for all at once.
     classes : sequence or None
         Labels, in any order; None takes them from ``y``.  Of two, the positive one (P(seizure)) is
         the greater number; of texts the one that names a seizure where the other does not, else the
@@ -170,6 +170,14 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         Callbacks of skorch, their names in ``biot_bd.registry.callbacks``, names of scorers of
         scikit-learn (``"accuracy"``: its score of both sides by epoch, from the predictions that
         training makes anyway), or pairs ``(name, callback)``, in a list or tuple; or one callback.
+    accelerator : {"auto"}, None or accelerate.Accelerator
+        Which processes share a fit: all that ``torchrun`` or ``accelerate launch`` started (workers
+        of joblib are alone), this one alone (None), or those of an ``Accelerator``.  Needs
+        accelerate: ``pip install "biot-bd[scale]"``.  Each trains on its part of every batch, so
+        weights, history and early stopping are those of one process with the same ``batch_size``,
+        to rounding (dropout, ``augment`` and mixup draw other numbers).  All must call ``fit`` with
+        the same windows, end with the same weights, and predict by themselves; the first one writes
+        what callbacks write.  skorch's ``class A(AccelerateMixin, BIOTClassifier)`` does the same.
     warm_start : bool
         Whether ``fit`` goes on with the weights of the last one.
     verbose : int
@@ -255,8 +263,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     (2, 1, None)
     """
 
-    # With metadata routing on, the subjects are asked for without set_fit_request.
-    __metadata_request__fit = {"groups": True}
+    # With metadata routing on, subjects are asked for by themselves; MOABB routes `subjects`.
+    __metadata_request__fit = {"groups": True, "subjects": True}
     _prefixes = PREFIXES
 
     def __init__(
@@ -289,6 +297,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         augment: Any = None,
         seen_subjects: str = "raise",
         callbacks: Any = None,
+        accelerator: Any = "auto",
         warm_start: bool = False,
         verbose: int = 0,
         compile: bool = False,
@@ -313,6 +322,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     @classmethod
     def _own_names(cls) -> list[str]:
         return constructor_names(BIOTClassifier)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Train by our steps where skorch's ``AccelerateMixin`` is mixed in."""
+        super().__init_subclass__(**kwargs)
+        take_own_steps(cls, BIOTClassifier)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; skorch would take a transform for a part of the net."""
@@ -394,7 +408,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     # --- training ---------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> BIOTClassifier:
+    def fit(self, X: Any, y: Any = None, groups: Any = None, *, subjects: Any = None) -> BIOTClassifier:
         """Train from the beginning (or on, with ``warm_start``).
 
         Parameters
@@ -408,6 +422,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             scores by epoch go by the most voted class.
         groups : array-like, shape (n,), optional
             Subjects; those of the ``Windows`` by default.
+        subjects : array-like, shape (n,), optional
+            The same by the name under which MOABB's evaluations hand them on.
 
         Raises
         ------
@@ -421,6 +437,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         FloatingPointError
             The loss is no longer finite.
         """
+        groups = subjects_named(groups, subjects)
         return self._fit(X, y, groups, fresh=not (self.warm_start and self.initialized_))
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, groups: Any = None) -> BIOTClassifier:
@@ -429,6 +446,13 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         self._check_parameters()
+        self._meet()
+        try:
+            return self._fit_together(X, y, groups, fresh)
+        finally:
+            self._part_company()
+
+    def _fit_together(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         data, seen = SignalData(X), SeenWindows.of(X)
         self._check_contract(data.info)
         groups = subjects_given(data, groups)
@@ -445,8 +469,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         self.facts_ = self._facts_to_begin(before, data.info, labels)
         new = before is None or self.facts_.classes is not before.classes or "class_weight" in self._changed_since()
         try:
-            seed = self._seed()
+            seed = self._processes.agreed(self._seed())
             with seeded(seed), own_modes(self.device, training=True), self._threads():
+                self._begin_alike()
                 train, valid = self.get_split_datasets(data, self._known_labels(labels), groups)
                 self._learn_data(train, valid, groups, new)
                 self._check_scorers()
@@ -492,7 +517,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _check_parameters(self) -> None:
         check_settings(vars(self))
         check_device(self.__dict__["device"])
-        check_processes(self)
         optimizer = resolve_optimizer(self.optimizer)
         check_train_split(self.train_split)
         self._check_callbacks()

@@ -16,9 +16,10 @@ from biot_bd.training.finetuning.ema import EMA, Averager
 from biot_bd.training.finetuning.mixup import Mixup
 from biot_bd.training.finetuning.parameter_groups import NoDecay, Part, model_parts, undecayed, whole_model
 from biot_bd.training.finetuning.schedules import Schedule
+from biot_bd.training.object_texts import ParametersRepr
 
 
-class FineTuning(Callback):
+class FineTuning(ParametersRepr, Callback):
     """Carry out the recipe of a net.
 
     The net makes it from its parameters ``finetune`` and ``schedule``.

@@ -10,6 +10,7 @@ from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from torch import Tensor, nn
 
 from biot_bd.training.net.optimizer import NetOptimizer
+from biot_bd.training.net.processes import Processes
 from biot_bd.training.resume import RestartPoint
 
 
@@ -18,6 +19,7 @@ class NetEpochs(NetOptimizer):
 
     gradient_clip_norm: float | None
     scaler_: torch.amp.GradScaler | None = None
+    _processes: Processes = Processes()  # that share a running fit
     _gradient_norms_: list[Tensor]
 
     # --- epochs -----------------------------------------------------------------------------------
@@ -76,13 +78,14 @@ class NetEpochs(NetOptimizer):
 
     def _writes_files(self) -> bool:
         """Return whether this process writes restart points, where several share a training."""
-        return True
+        return self._processes.is_main
 
     def _record_epoch(self) -> None:
         """Write what a net says itself of an epoch into the history, before callbacks look."""
 
     def _wants_to_stop(self) -> bool:
-        return any(isinstance(cb, SkorchEarlyStopping) and cb.misses_ >= cb.patience for _, cb in self.callbacks_)
+        stops = any(isinstance(cb, SkorchEarlyStopping) and cb.misses_ >= cb.patience for _, cb in self.callbacks_)
+        return bool(self._processes.agreed(stops))
 
     # --- steps ------------------------------------------------------------------------------------
 

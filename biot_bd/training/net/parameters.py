@@ -9,6 +9,7 @@ from typing import Any
 from skorch import NeuralNet
 
 from biot_bd.training._validation import did_you_mean, resolve_device, uncompiled
+from biot_bd.training.object_texts import ParametersRepr
 from biot_bd.training.private_paths import FitPlace, without_copy
 from biot_bd.training.resume import describe
 from biot_bd.training.worker_threads import ThreadsOfOrigin, torch_threads
@@ -24,7 +25,7 @@ def constructor_names(cls: type) -> list[str]:
     return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
 
 
-class NetParameters(NeuralNet):
+class NetParameters(ParametersRepr, NeuralNet):
     """Parameters of a net, the same before and after ``fit``.
 
     A net names those of its constructor in ``_own_names``; all that are read from ``**kwargs`` have

@@ -118,7 +118,14 @@ def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
             raise SavedPipelineError(
                 f"found an instance of {type(net.module).__name__}; give its class or registered name and module__ parameters"
             )
-    return {"class": class_to_json(type(net)), "params": _written(net, **NOT_SAVED)}
+    return {"class": class_to_json(_plain_class(net)), "params": _written(net, **NOT_SAVED)}
+
+
+def _plain_class(net: BIOTClassifier) -> type:
+    """Return the class without skorch's ``AccelerateMixin``, which belongs to one run."""
+    cls = type(net)
+    mixed = [base for base in cls.__mro__ if any(b.__module__ == "skorch.hf" for b in base.__mro__)]
+    return next(base for base in cls.__mro__ if base not in mixed)
 
 
 def add_learnt(spec: dict[str, Any], step: Any, tensors: Tensors | None = None) -> None:

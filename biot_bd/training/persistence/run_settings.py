@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-NOT_SAVED: dict[str, Any] = {"log_dir": None, "restart_dir": None}
+NOT_SAVED: dict[str, Any] = {"log_dir": None, "restart_dir": None, "accelerator": "auto"}
 """Parameters of the classifier that belong to one run, and what they are in a saved model."""
 _NOT_LOADED = {**NOT_SAVED, "compile": False}
 QUIET = frozenset(

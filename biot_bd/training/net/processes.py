@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Processes:
 
     Examples
     --------
-    >>> from biot_bd.pretraining.processes import Processes
+    >>> from biot_bd.training.net.processes import Processes
     >>> Processes().n, Processes().is_main
     (1, True)
     """
@@ -45,6 +45,28 @@ class Processes:
     def agreed(self, value: Any) -> Any:
         """Return the main process's value in all."""
         return value
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Return the values of all processes, by rank."""
+        return [value]
+
+    def joined(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return the rows of all processes in the order of ranks, without gradient.
+
+        Parameters
+        ----------
+        x : Tensor, shape (lengths[rank], ...)
+            Rows of this process.
+        lengths : sequence of int
+            Rows of each process.
+        """
+        return x
+
+    def share_weights(self, module: nn.Module) -> None:
+        """Give the module of every process the weights and buffers of the main one."""
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Make each gradient the sum over processes; what none has a gradient of has none after."""
 
     def wait(self) -> None:
         """Wait until all processes are here."""
