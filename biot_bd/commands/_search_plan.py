@@ -30,14 +30,14 @@ def hours_left(
         return left_s / 3600, f"by the fits that lie in {run}, {inner_s:.3g} s an inner one"
     if not isinstance(first[-1], BIOTClassifier) or not fits:
         return None, f"no fit lies in {run} yet: begin, stop with Ctrl-C after some (they are kept), and ask again"
-    n_inner = planned["inner_folds"] or 0
+    n_inner = max(2, planned["inner_folds"] or 0)
     cost = estimate_cost(
         measure_throughput(first, windows),
         n_windows=len(windows),
         n_folds=outer,
         epochs=first[-1].max_epochs,
-        n_candidates=round(fits / n_inner),
-        inner_folds=max(2, round(n_inner / outer)),
+        n_candidates=max(1, round(fits / n_inner / outer)),
+        inner_folds=n_inner,
         validation_fraction=validation_fraction,
     )
     return (
@@ -72,7 +72,7 @@ def show(
         else count_text(counts["candidates"], "candidate")
     )
     typer.echo(
-        f"{count_text(counts['outer_folds'], 'outer fold')}, {candidates}, {count_text(counts['inner_folds'], 'inner fold')} in all:\n"
+        f"{count_text(counts['outer_folds'], 'outer fold')}, {candidates}, {count_text(counts['inner_folds'], 'inner fold')} each:\n"
         f"at most {count_text(counts['inner_fits'], 'inner fit')} ({counts['inner_done']} done), then "
         f"{count_text(counts['outer_fits'], 'fit')} of what is chosen ({counts['outer_done']} done)"
     )

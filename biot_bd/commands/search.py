@@ -171,13 +171,15 @@ def _median_pruner() -> Any:
 def _show(result: Result, report: Path, run: Path, json: bool) -> None:
     """Print the outer scores, and beside each fold what it chose."""
     from biot_bd.commands._output import print_json
+    from biot_bd.evaluation import SearchRecord
     from biot_bd.report.run_folder import read_run
-    from biot_bd.report.search_page import search_choices, search_of, stability
+    from biot_bd.report.search_page import search_choices, stability
 
-    folds, record = read_run(run).folds, search_of(run)
+    folds, record = read_run(run).folds, SearchRecord.open(run)
     choices = search_choices(record, folds)
     if json:
-        shown = {"search": {"choices": choices, "stability": stability(choices)}}
+        plain = [{name: value for name, value in row.items() if name != "shown"} for row in choices]
+        shown = {"search": {"choices": plain, "stability": stability(choices)}}
         print_json({**result.metrics, **shown, "notes": result.notes, "folder": run, "report": report})
         return
     from rich.console import Console
@@ -198,7 +200,7 @@ def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -
     from biot_bd.number_texts import score_text
     from biot_bd.report.drawing.search import short_names
 
-    metric, names = record.facts["scoring"], short_names(list(choices[0]["params"]) if choices else [])
+    metric, names = record.facts["scoring"], short_names(list(choices[0]["shown"]) if choices else [])
     table = Table(title=f"chosen inside each fold by {metric}", title_justify="left")
     for heading in ("fold", "test"):
         table.add_column(heading)
@@ -206,7 +208,7 @@ def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -
         table.add_column(heading, justify="right")
     for row in choices:
         scores = (score_text(row["inner"]), score_text(row["outer"]))
-        table.add_row(str(row["fold"]), Text(", ".join(row["test"])), *row["params"].values(), *scores)
+        table.add_row(str(row["fold"]), *map(Text, (", ".join(row["test"]), *row["shown"].values(), *scores)))
     lines = [
         "- inner: the best of several on the subjects that it was chosen on, so too good; outer: subjects that no choice has seen",
         *(f"- fold {row['fold']}: no outer score: {row['reason']}" for row in choices if row["outer"] is None),

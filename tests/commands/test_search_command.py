@@ -83,7 +83,7 @@ def test_the_page_has_the_section_and_its_links_lead_somewhere(searched):
 def test_a_dry_run_counts_fits_and_writes_nothing(store, tmp_path, capsys):
     status, told, error = run(capsys, store.folder, "-o", tmp_path / "new", *CHEAP, *GRID, "--dry-run")
     assert status == 0, error
-    assert "3 outer folds, 2 candidates, 6 inner folds in all" in told
+    assert "3 outer folds, 2 candidates, 2 inner folds each" in told
     assert "at most 12 inner fits (0 done), then 3 fits of what is chosen (0 done)" in told
     assert "time: not known" in told
     assert not (tmp_path / "new").exists()
@@ -101,7 +101,7 @@ def test_a_dry_run_measures_a_network(store, tmp_path, capsys):
     status, told, error = run(capsys, store.folder, "-o", tmp_path / "new", *words)
     assert status == 0, error
     facts = json.loads(told)
-    assert facts["inner_fits"] == 2 * facts["inner_folds"]
+    assert facts["inner_fits"] == 2 * facts["inner_folds"] * facts["outer_folds"]
     assert 0 < facts["hours_left"] < 1
     assert not (tmp_path / "new").exists()
 
