@@ -2,9 +2,10 @@
 precision, memory, and the floor.
 
 The floor is the time of the matrix products alone, of the same shapes in the same precision.  The
-share of the data path is the time to read and transfer a batch over the time of its step.  Without
-a GPU the script says so and ends well; ``--device cpu`` runs the same code on a tiny model, to test
-it.
+share of the data path is the time to read and transfer a batch over the time of its step; windows
+that lie on the device are gathered there.  At last a whole leave-one-subject-out study runs
+(``_gpu_study.py``).  All of it takes less than 8 minutes.  Without a GPU the script says so and
+ends well; ``--device cpu`` runs the same code on a tiny model, to test it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from torch import nn
 
 from _bench import interleave, publish, summarise, write_recording
+from _gpu_study import QUICK_STUDY, TINY_STUDY, StudySizes, study_rows
 from biot_bd.models.inference_plan import precision_context
 
 N_CHANS, N_TIMES, FRAMES, FREQS = 16, 2000, 19, 101
@@ -40,7 +42,7 @@ class Sizes:
     training: tuple[int, ...] = (16, 64, 256, 512)
     pretraining: tuple[int, ...] = (64, 256)
     compiled: int = 256
-    seconds: float = 200.0
+    seconds: float = 150.0
 
 
 QUICK = Sizes(inference=(64, 512), training=(64,), pretraining=(64,), compiled=64, seconds=45.0)
@@ -283,8 +285,10 @@ def precisions(device: torch.device) -> list[str]:
 
 
 def data_rows(rows: list[dict[str, object]], sizes: Sizes, device: torch.device, n: int) -> list[dict[str, object]]:
-    """Time reading and transfer of a batch, and give their share of a training step in bf16."""
+    """Time the ways of a batch to the device, and give their share of a training step in bf16."""
     from biot_bd import PercentileScaler, load_dataset, prepare
+    from biot_bd.windows.device_signals import put_windows
+    from biot_bd.windows.torch_dataset import PackedWindows
 
     steps = {r["batch"]: r for r in rows if r["way"] == "training step, biot_bd, bf16" and "windows a second" in r}
     batch = max(steps)
@@ -293,14 +297,29 @@ def data_rows(rows: list[dict[str, object]], sizes: Sizes, device: torch.device,
         edf = write_recording(Path(folder) / "edf" / "sub-01_run-00.edf", 1200, seed=0)
         windows = prepare(load_dataset("edf-folder", edf.parent, unlisted="background"), Path(folder) / "s", stride_s=2)
         scaled = windows.map(PercentileScaler())
+        there = put_windows(scaled, device, True)
         turns = itertools.count()
+
+        def numbers() -> np.ndarray:
+            return np.random.default_rng(next(turns)).integers(len(scaled), size=batch)
+
+        def packed() -> torch.Tensor:
+            values, scales = (torch.from_numpy(part) for part in scaled.read_packed(numbers()))
+            made = PackedWindows(values, scales)
+            made = made.pin_memory() if device.type == "cuda" else made
+            return made.to(device, non_blocking=True).unpack()
+
+        rows_there = torch.from_numpy(numbers())
+        torch.testing.assert_close(
+            there.take(rows_there).cpu(), torch.from_numpy(scaled.read(rows_there.numpy())), rtol=0, atol=0
+        )
         pinned = torch.empty(batch, N_CHANS, N_TIMES, pin_memory=device.type == "cuda")
-
-        def read() -> np.ndarray:
-            return scaled.read(np.random.default_rng(next(turns)).integers(len(scaled), size=batch))
-
-        pinned.copy_(torch.from_numpy(read()))
-        ways = {"reading a batch": read, "transfer": lambda: pinned.to(device, non_blocking=True)}
+        ways = {
+            "reading a batch": lambda: scaled.read(numbers()),
+            "transfer of float32": lambda: pinned.to(device, non_blocking=True),
+            "packed: read, sent, multiplied there": packed,
+            "on the device: gathered and multiplied": lambda: there.take(torch.from_numpy(numbers())),
+        }
         calls = {name: timed(call, device) for name, call in ways.items()}
         times = interleave({name: call for name, (call, _) in calls.items()}, n)
     found = []
@@ -339,6 +358,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=None, help="interleaved rounds (default 5, quick 2)")
     parser.add_argument("--device", default="cuda", help="'cpu' runs a tiny model, to test this script")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--no-study", action="store_true", help="leave the whole study out")
     options = parser.parse_args()
     rounds = options.rounds or (2 if options.quick else 5)
     device = torch.device(options.device)
@@ -362,6 +382,10 @@ def main() -> None:
     rows += training_rows(sizes, device, rounds, spare, compiled and not options.quick)
     rows += pretraining_rows(sizes, device, rounds, spare)
     rows += data_rows(rows, sizes, device, rounds)
+    if not options.no_study:
+        study = TINY_STUDY if device.type == "cpu" else QUICK_STUDY if options.quick else StudySizes()
+        rows += study_rows(study, device)
+        notes.append(f"the study: {study.subjects} generated recordings of {study.minutes} min, {study.epochs} epochs")
     done = {row["batch"] for row in rows if str(row["way"]).startswith(("inference", "training"))}
     left_out = sorted({*sizes.inference, *sizes.training} - done)
     if left_out:

@@ -195,8 +195,8 @@ def duration_text(value_s: float | None) -> str:
     """
     if value_s is None or not math.isfinite(value_s):
         return NO_NUMBER
-    for size_s, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if value_s >= (2 * size_s if unit == "days" else size_s):
+    for size_s, unit in ((365.25 * 86400, "years"), (86400, "days"), (3600, "h"), (60, "min")):
+        if value_s >= (2 * size_s if unit in ("years", "days") else size_s):
             return f"{value_s / size_s:.1f} {unit}"
     return f"{seconds_text(value_s)} s"
 

@@ -153,3 +153,53 @@ def test_a_probe_that_found_nothing_planted_has_not_reached_its_target(bench):
     assert [shared.reached(goal) for goal in goals] == [True, False, False, True, False]
     assert goals[0]["spread"] == [0.1, 1.0]
     assert "grad-attention" in goals[2]["what"]
+
+
+@pytest.mark.slow
+def test_the_gpus_benchmark_runs_a_whole_study_on_a_tiny_model(tmp_path):
+    """Windows on the device, from the store and packed give the same: the script stops where they differ."""
+    results = sorted((FOLDER / "results").iterdir())
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "gpu.py"), "--device", "cpu", "--no-compile", "--rounds", "1"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("data path, on the device", "of 3 subjects out", "no GPU: a tiny model"):
+        assert words in done.stdout
+    assert sorted((FOLDER / "results").iterdir()) == results  # a tiny model's figures are no result
+
+
+def test_the_costs_in_the_docs_are_those_of_the_kept_results(bench):
+    cost = bench("cost")
+    page = cost.PAGE.read_text()
+    assert cost.put(cost.table(), page) == page, "docs/scale.md: run benchmarks/cost.py"
+
+
+def test_costs_follow_from_the_speeds_and_an_unmeasured_machine_has_none(bench, tmp_path):
+    cost = bench("cost")
+    speeds = {
+        "training": [{"way": "batch 64: biot_bd, bf16", "median_s": 2.0}],
+        "inference": [{"way": "biot_bd, bf16", "batch": 64, "channels": 16, "threads": 2, "median_s": 0.5}],
+        "reading": [{"way": "biot_bd, int16, percentiles cached", "median_s": 0.1}],
+        "preparation": [{"way": "biot_bd, FFT segments (default)", "median_s": 0.5}],
+    }
+    machine = {"processor": {"name": "P"}, "torch_threads": 3, "date": "2026-01-02", "accelerator": "G"}
+    for name, rows in speeds.items():
+        record = {"title": name, "quick": False, "machine": machine, "rows": rows}
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    text = cost.table(tmp_path)
+    windows = 100_000 * 360
+    trained, seen = 20 * 0.8 * windows, 20 * windows
+    hours = (100_000 * 0.5 + trained / 32 + (seen - trained) / 128 + seen / 10_000) / 3600
+    row = f"| 100,000 h | 36,000,000 | one model | 1 | 576 million | {hours / 24:.1f} days | not measured |"
+    assert row in text
+    ways = [{"way": "training step, biot_bd, bf16", "windows a second": v} for v in (100.0, 400.0)]
+    ways += [{"way": "inference, biot_bd, bf16", "windows a second": 1000.0}]
+    for quick in (True, False):
+        record = {"title": "gpu", "quick": quick, "machine": machine, "rows": ways}
+        (tmp_path / "gpu.json").write_text(json.dumps(record))
+        assert ("| not measured |" in cost.table(tmp_path)) == quick
+    assert "GPU: 400 in training, 1,000 in prediction (G, 2026-01-02)" in cost.table(tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from biot_bd.number_texts import count_text, duration_text
+
 
 @dataclass(frozen=True)
 class Throughput:
@@ -100,10 +102,10 @@ class Cost:
             "training": self.training_h,
             "prediction": self.inference_h,
         }
-        told = ", ".join(f"{name} {told_hours(hours)}" for name, hours in parts.items() if hours > 0)
-        wall = "" if self.n_workers == 1 else f"; {told_hours(self.wall_h)} with {self.n_workers} workers"
+        told = ", ".join(f"{name} {duration_text(3600 * hours)}" for name, hours in parts.items() if hours > 0)
+        wall = f"; {duration_text(3600 * self.wall_h)} with {self.n_workers} workers" if self.n_workers > 1 else ""
         price = "" if self.price is None else f"; price {self.price:,.2f}"
-        return f"{self.fits:,} fits, {told_hours(self.hours)} ({told}){wall}{price}"
+        return f"{count_text(self.fits, 'fit')}, {duration_text(3600 * self.hours)} ({told}){wall}{price}"
 
 
 def estimate_cost(
@@ -214,12 +216,3 @@ def _check_counts(
             f"a search has candidates and 2 inner folds or more, found n_candidates={n_candidates}, "
             f"inner_folds={inner_folds}; 0 and 0 for a cross-validation"
         )
-
-
-def told_hours(hours: float) -> str:
-    """Return hours as a reader takes them in: seconds, minutes, hours, days or years."""
-    for unit, size in (("years", 24 * 365.25), ("days", 24.0), ("h", 1.0), ("min", 1 / 60)):
-        if hours >= (2 * size if unit in ("years", "days") else size):
-            value = hours / size
-            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-    return f"{hours * 3600:.3g} s"

@@ -64,6 +64,29 @@ def check_device(device: Any) -> None:
         ) from error
 
 
+def check_compiler(device: Any) -> None:
+    """Raise ``ValueError`` if ``torch.compile`` lacks what it compiles with for a device.
+
+    It would say so in the first forward pass only, and at length.
+    """
+    if torch.device(resolve_device(device)).type == "cuda":
+        from torch.utils._triton import has_triton
+
+        found, wanted = has_triton(), "triton and a GPU that it supports"
+    else:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        wanted = "a C++ compiler (g++, or what the variable CXX names)"
+        try:
+            found = bool(get_cpp_compiler())
+        except RuntimeError:
+            found = False
+    if not found:
+        raise ValueError(
+            f"compile=True needs {wanted} on {device!r}, which is not here; install it or take compile=False"
+        )
+
+
 def launched_processes() -> int:
     """Return how many processes a launcher (torchrun, accelerate) says that it started."""
     said = os.environ.get("WORLD_SIZE", "")

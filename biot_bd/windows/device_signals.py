@@ -135,14 +135,14 @@ def _find(token: str) -> WindowsThere:
 
 _lock = threading.RLock()
 _signals: dict[str, tuple[Any, torch.Tensor]] = {}
-"""By device: what tells the signals that stay there, and they."""
+"""By device, of which there is one at most: what tells the signals that stay there, and they."""
 
 
 def put_windows(windows: Any, device: Any, wanted: Any) -> WindowsThere | None:
     """Put windows into the memory of a device, for a fit that reads each of them many times.
 
-    The signals of a store stay there for the next fit of this process, until those of another store
-    take their place or :func:`free_device_signals` is called.
+    The signals of a store stay there for the next fit of this process, until others take their
+    place, there or on another device, or :func:`free_device_signals` is called.
 
     Parameters
     ----------
@@ -172,8 +172,7 @@ def put_windows(windows: Any, device: Any, wanted: Any) -> WindowsThere | None:
         if stored is not None and _are_there(stored, device):
             return WindowsOfSignals(_signals[str(device)][1], stored)
         needed = 4 * int(np.prod(windows.shape)) if stored is None else stored.nbytes
-        if stored is not None:
-            free_device_signals(device)
+        free_device_signals()
         free = free_memory(device)
         if wanted == "auto" and (free is None or needed > AUTO_SHARE * free):
             return None
@@ -205,17 +204,10 @@ def windows_there(windows: Any, device: Any) -> WindowsThere | None:
         return WindowsOfSignals(_signals[str(device)][1], stored) if there else None  # type: ignore[arg-type]
 
 
-def free_device_signals(device: Any = None) -> None:
-    """Forget the signals that fits have left in the memory of devices.
-
-    Parameters
-    ----------
-    device : torch.device or str, optional
-        Of this device only.
-    """
+def free_device_signals() -> None:
+    """Forget the signals that a fit of this process has left in the memory of a device."""
     with _lock:
-        for name in list(_signals) if device is None else [str(exact_device(device))]:
-            _signals.pop(name, None)
+        _signals.clear()
 
 
 def exact_device(device: Any) -> torch.device:

@@ -12,7 +12,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 from biot_bd import BIOTClassifier
 from biot_bd.evaluation import Throughput, estimate_cost, measure_throughput
-from biot_bd.evaluation.search_cost import told_hours
 
 FAST = Throughput(training=10.0, inference=40.0, reading=200.0, preparing=2.0)
 
@@ -73,7 +72,7 @@ def test_workers_share_the_fits_and_prepare_once():
 def test_one_model_of_all_tests_nobody():
     cost = estimate_cost(Throughput(10, 40), n_windows=100, n_folds=1, epochs=2, validation_fraction=0)
     assert (cost.fits, cost.training_windows, cost.inference_windows) == (1, 200, 0)
-    assert str(cost) == "1 fits, 20 s (training 20 s)"
+    assert str(cost) == "1 fit, 20 s (training 20 s)"
 
 
 @pytest.mark.parametrize(
@@ -92,11 +91,6 @@ def test_numbers_of_no_search_are_refused(wrong, message):
         estimate_cost(Throughput(1, 1), **({"n_windows": 10, "n_folds": 2, "epochs": 1} | wrong))
     with pytest.raises(ValueError, match="training must be a positive number a second, found 0"):
         Throughput(0, 1)
-
-
-def test_hours_are_told_as_people_say_them():
-    said = [told_hours(h) for h in (1 / 3600, 0.5, 1, 47.9, 48, 24 * 365.25 * 2, 24 * 365.25 * 1234)]
-    assert said == ["1 s", "30 min", "1 h", "47.9 h", "2 days", "2 years", "1,234 years"]
 
 
 def test_speeds_are_those_of_a_clock_and_nothing_is_left_behind(tmp_path, one_thread):

@@ -134,7 +134,7 @@ def test_they_stay_for_the_next_fit_until_another_store_comes(windows, make, tmp
     gc.collect()
     assert signals() is None
     assert windows_there(windows, "cpu") is None
-    free_device_signals("cpu")
+    free_device_signals()
     assert windows_there(other, "cpu") is None
 
 

@@ -18,6 +18,7 @@ from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.contract import ModelContract
 from biot_bd.signals.base import describe_channels
 from biot_bd.signals.positions import channel_positions, make_chs_info
+from biot_bd.training._validation import check_compiler
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.net.epochs import NetEpochs
 
@@ -91,6 +92,23 @@ class NetModule(NetEpochs):
     def _with_absent(self) -> Any:
         """Return the module, or its class, that is asked whether it leaves out absent channels."""
         return getattr(self, "module_", None) or self._module_class()
+
+    def torch_compile(self, module: Any, name: str) -> Any:
+        """Compile the module where ``compile=True``.
+
+        Losses stay as they are: they look at the values of their targets, where a graph breaks, and
+        there is nothing to gain.
+
+        Raises
+        ------
+        ValueError
+            There is no compiler for the device.
+        """
+        if not self.compile or name != "module":
+            return module
+        if self.get_params_for("compile").get("backend", "inductor") == "inductor":
+            check_compiler(self.device)
+        return super().torch_compile(module, name)  # type: ignore[no-untyped-call]
 
     def _build_module(self, module: Any, arguments: dict[str, Any]) -> Any:
         """Build the module; say in one line what it needs that is not there."""
