@@ -30,13 +30,18 @@ if TYPE_CHECKING:
     from biot_bd import Windows
     from biot_bd.evaluation import Result
 
-GRID = {
+GRID: dict[str, list[Any]] = {
     "biotclassifier__lr": [3e-4, 1e-3, 3e-3],
     "biotclassifier__criterion__gamma": [0.0, 1.0, 2.0],
     "biotclassifier__module__num_layers": [2, 4],
 }
-SMALL_GRID = {"biotclassifier__lr": [1e-3, 3e-3], "biotclassifier__criterion__gamma": [0.0, 2.0]}
-SMALL = {"module__embed_dim": 32, "module__num_heads": 4, "module__num_layers": 1, "module__hop_length": 200}
+SMALL_GRID: dict[str, list[Any]] = {"biotclassifier__lr": [1e-3, 3e-3], "biotclassifier__criterion__gamma": [0.0, 2.0]}
+SMALL: dict[str, Any] = {
+    "module__embed_dim": 32,
+    "module__num_heads": 4,
+    "module__num_layers": 1,
+    "module__hop_length": 200,
+}
 ENGINES = ("grid", "random", "halving", "optuna")
 
 

@@ -35,6 +35,7 @@ FILES = {
     "report": "report/report.html",
     "comparison": "compare/comparison.html",
     "study": "study/comparison.html",
+    "search": "search/report.html",
     "explanation": "explain/explain.html",
     "embeddings": "embeddings/report.html",
     "detection": "detect/night_report.html",
@@ -53,6 +54,8 @@ def made(real_run, store, tmp_path_factory):
     write_report(shutil.copytree(real_run, root / "report"))
     run("compare", real_run, shutil.copytree(real_run, root / "again"), "-o", root / "compare")
     run("study", "-o", root / "study", "--store", store.folder, "--baseline", "line-length", "--cv", "subject-kfold-2")
+    grid = ("--grid", "C=0.01,0.1,1", "--grid", "class_weight=balanced,null", "--model", "line-length")
+    run("search", store.folder, "-o", root / "search", *grid, "--inner-cv", "subject-kfold-2")
     run("explain", real_run, store.folder, "-o", root / "explain")
     small = ("--param", "embed_dim=16", "--param", "num_heads=2", "--param", "num_layers=1")
     run("embed", store.folder, "-o", root / "embeddings", "--map", "pca", "--cache", root / "cache", *small)

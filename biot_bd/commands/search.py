@@ -101,7 +101,7 @@ def search(
     _grid.check_engine(engine, trials, resource, prune, tried)
     expect(folder, "windows")
 
-    from biot_bd.commands import _output, _pipelines
+    from biot_bd.commands import _output, _pipelines, _search_plan
     from biot_bd.evaluation import planned_fits
     from biot_bd.evaluation import search as run_search
     from biot_bd.report import write_report
@@ -124,7 +124,12 @@ def search(
     }
     if dry_run:
         asked = {name: value for name, value in searched.items() if name not in ("threshold", "event_detector")}
-        _show_plan(planned_fits(pipeline, space, windows, folder=run, **asked), run, parallel.jobs or 1, json)
+        planned = planned_fits(pipeline, space, windows, folder=run, **asked)
+        first = pipeline.set_params(
+            **{name: values[0] if isinstance(values, list) else values.low for name, values in space.items()}
+        )
+        left = _search_plan.hours_left(planned, run, first, windows, validation_fraction)
+        _search_plan.show(planned, left, run, parallel.jobs, json=json)
         return
     name = _name(_pipelines.describe_model(model, params, options.pretrained, options.finetune), tried)
     title = f"{name} on {folder.name}, {split}, {', '.join(tried)} chosen inside each fold"
@@ -163,66 +168,27 @@ def _median_pruner() -> Any:
     return MedianPruner()
 
 
-def _show_plan(planned: Mapping[str, int | None], run: Path, jobs: int, json: bool) -> None:
-    """Say how many fits there are, and how long they take by those that are done."""
-    from biot_bd.commands._output import print_json
-    from biot_bd.number_texts import count_text, duration_text
-
-    inner_s, outer_s = (_mean_wall_s(run, pattern) for pattern in ("search/fold-*/c*.json", "folds/*/fold.json"))
-    left = [(planned[f"{part}_fits"] or 0) - (planned[f"{part}_done"] or 0) for part in ("inner", "outer")]
-    # An outer fit has more subjects than an inner one, and scores events besides.
-    seconds = None if inner_s is None else left[0] * inner_s + left[1] * (outer_s or 2 * inner_s)
-    if json:
-        print_json([{**planned, "inner_fit_s": inner_s, "outer_fit_s": outer_s, "left_s": seconds, "folder": run}])
-        return
-    candidates = planned["candidates"]
-    each = "candidates that follow from scores" if candidates is None else count_text(candidates, "candidate")
-    typer.echo(
-        f"{count_text(planned['outer_folds'] or 0, 'outer fold')}, {each}, {count_text(planned['inner_folds'] or 0, 'inner fold')} "
-        f"in all: at most {count_text(planned['inner_fits'] or 0, 'inner fit')}, and {count_text(planned['outer_fits'] or 0, 'outer fit')} "
-        f"of what is chosen; {planned['inner_done']} and {planned['outer_done']} of them are done"
-    )
-    if seconds is None:
-        typer.echo(
-            f"how long they take is not known: no fit lies in {run} yet; begin, stop with Ctrl-C after some fits (they are kept), "
-            "and ask again"
-        )
-        return
-    together = (
-        ""
-        if jobs in (1, -1)
-        else f", about {duration_text(seconds / jobs)} with {jobs} at once where they do not slow each other"
-    )
-    typer.echo(
-        f"about {duration_text(seconds)} one after another{together}: {duration_text(inner_s)} an inner fit, measured in {run}"
-    )
-
-
-def _mean_wall_s(run: Path, pattern: str) -> float | None:
-    """Return the mean seconds of the fits that lie in a run, None where none does."""
-    from biot_bd.runs import read_json
-
-    seconds = [float(read_json(path)["wall_s"]) for path in run.glob(pattern)]
-    return sum(seconds) / len(seconds) if seconds else None
-
-
 def _show(result: Result, report: Path, run: Path, json: bool) -> None:
     """Print the outer scores, and beside each fold what it chose."""
     from biot_bd.commands._output import print_json
+    from biot_bd.evaluation import SearchRecord
     from biot_bd.report.run_folder import read_run
-    from biot_bd.report.search_page import search_choices, search_of, stability
+    from biot_bd.report.search_page import search_choices, stability
 
-    folds, record = read_run(run).folds, search_of(run)
+    folds, record = read_run(run).folds, SearchRecord.open(run)
     choices = search_choices(record, folds)
     if json:
-        shown = {"search": {"choices": choices, "stability": stability(choices)}}
+        plain = [{name: value for name, value in row.items() if name != "shown"} for row in choices]
+        shown = {"search": {"choices": plain, "stability": stability(choices)}}
         print_json({**result.metrics, **shown, "notes": result.notes, "folder": run, "report": report})
         return
     from rich.console import Console
 
     Console().print(result)
     Console().print(_choices_table(choices, record))
-    typer.echo(f"report: {report}\ncurves: tensorboard --logdir {run / 'tensorboard'}")
+    typer.echo(f"report: {report}")
+    if (run / "tensorboard").is_dir():
+        typer.echo(f"curves: tensorboard --logdir {run / 'tensorboard'}")
 
 
 def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -> RenderableType:
@@ -234,7 +200,7 @@ def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -
     from biot_bd.number_texts import score_text
     from biot_bd.report.drawing.search import short_names
 
-    metric, names = record.facts["scoring"], short_names(list(choices[0]["params"]) if choices else [])
+    metric, names = record.facts["scoring"], short_names(list(choices[0]["shown"]) if choices else [])
     table = Table(title=f"chosen inside each fold by {metric}", title_justify="left")
     for heading in ("fold", "test"):
         table.add_column(heading)
@@ -242,7 +208,7 @@ def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -
         table.add_column(heading, justify="right")
     for row in choices:
         scores = (score_text(row["inner"]), score_text(row["outer"]))
-        table.add_row(str(row["fold"]), Text(", ".join(row["test"])), *row["params"].values(), *scores)
+        table.add_row(str(row["fold"]), *map(Text, (", ".join(row["test"]), *row["shown"].values(), *scores)))
     lines = [
         "- inner: the best of several on the subjects that it was chosen on, so too good; outer: subjects that no choice has seen",
         *(f"- fold {row['fold']}: no outer score: {row['reason']}" for row in choices if row["outer"] is None),

@@ -89,7 +89,7 @@ class Cost:
     >>> from biot_bd.evaluation import Throughput, estimate_cost
     >>> measured = Throughput(training=100, inference=400)
     >>> print(estimate_cost(measured, n_windows=9000, n_folds=3, epochs=10, n_workers=3))
-    3 fits, 27.3 min (training 24.0 min, prediction 3.3 min); 9.1 min with 3 workers
+    3 fits, 25.9 min (training 24.0 min, prediction 1.9 min); 8.6 min with 3 workers
     """
 
     fits: int

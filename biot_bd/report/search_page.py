@@ -76,8 +76,8 @@ def search_choices(record: SearchRecord, folds: Sequence[Fold]) -> list[dict[str
     Returns
     -------
     list of dict
-        ``fold``, ``test`` (subjects), ``candidate``, ``params`` (parameter -> text), ``inner``,
-        ``inner_std``, ``n_inner``, ``outer``, ``reason`` (why ``outer`` is None, else empty),
+        ``fold``, ``test`` (subjects), ``candidate``, ``params``, ``shown`` (their texts),
+        ``inner``, ``inner_std``, ``n_inner``, ``outer``, ``reason`` (why ``outer`` is None, else empty),
         ``n_tied`` (candidates with the same inner score).
     """
     names, name = drawing.parameters_of(record.table), str(record.facts["scoring"])
@@ -94,7 +94,8 @@ def search_choices(record: SearchRecord, folds: Sequence[Fold]) -> list[dict[str
                 "fold": fold.number,
                 "test": list(fold.facts.get("test", [])),
                 "candidate": int(row["candidate"]),
-                "params": {key: drawing.value_text(row[key]) for key in names},
+                "params": {key: None if drawing.value_text(row[key]) == drawing.NOT_SET else row[key] for key in names},
+                "shown": {key: drawing.value_text(row[key]) for key in names},
                 "inner": _float(row["mean"]),
                 "inner_std": _float(row["std"]),
                 "n_inner": f"{int(row['n_defined'])} of {int(row['n_inner'])}",
@@ -114,8 +115,8 @@ def stability(choices: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]
     choices : sequence of dict
         Of :func:`search_choices`.
     """
-    names = list(choices[0]["params"]) if choices else []
-    return {name: dict(Counter(row["params"][name] for row in choices).most_common()) for name in names}
+    names = list(choices[0]["shown"]) if choices else []
+    return {name: dict(Counter(row["shown"][name] for row in choices).most_common()) for name in names}
 
 
 def search_tables(record: SearchRecord, folds: Sequence[Fold]) -> dict[str, pd.DataFrame]:
@@ -170,13 +171,13 @@ def _pictures(
 ) -> list[tuple[Picture, str]]:
     """Return the pictures, each with the name of the CSV file that holds its numbers."""
     table, greater = record.table, bool(record.facts["greater_is_better"])
-    if not table["mean"].notna().any():
+    if drawing.comparable(table).empty:
         return []
     shown = drawing.short_names(drawing.varied(table))
     found: list[tuple[Picture | None, str]] = []
     if len(shown) == 2:
-        (first, second), labels = tuple(shown), tuple(shown.values())
-        plane = drawing.plane_picture("search-plane", table, (first, second), labels, score, greater=greater)
+        (first, right), (second, up) = shown.items()
+        plane = drawing.plane_picture("search-plane", table, (first, second), (right, up), score, greater=greater)
         found.append((plane, "search_candidates"))
     if len(shown) > 2:
         parallel = drawing.parallel_picture("search-parallel", table, shown, score, greater=greater)
@@ -196,9 +197,9 @@ def _pictures(
 def _problems(trials: pd.DataFrame, score: str) -> list[str]:
     """Say why inner scores are undefined and fits failed, and how often."""
     told = trials[trials["reason"].fillna("").astype(str) != ""]
-    counts = told.groupby(["state", "reason"], sort=False).size()
+    counts = Counter(zip(told["state"], told["reason"], strict=True))
     return [
-        f"{count_text(int(n), 'inner fit')} {'failed' if state == 'failed' else f'without a defined {score}'}: {reason}"
+        f"{count_text(n, 'inner fit')} {'failed' if state == 'failed' else f'without a defined {score}'}: {reason}"
         for (state, reason), n in counts.items()
     ]
 

@@ -10,6 +10,7 @@ import pytest
 from child_commands import TINY, run_child, signalled
 
 from biot_bd import Windows
+from biot_bd.evaluation import SearchRecord
 from biot_bd.evaluation.result import Result
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -26,6 +27,10 @@ COMMANDS = {
         *("--objective", "masked-spectrum", "--hold-out", "demo/04", *TINY),
     ],
     "cv": lambda world, out: ["cv", world.windows, "-o", out / "run", "--epochs", 2, "--cv", "subject-kfold-2", *TINY],
+    "search": lambda world, out: [
+        *("search", world.windows, "-o", out / "run", "--grid", "lr=0.001,0.01", "--epochs", 1),
+        *("--cv", "subject-kfold-2", "--inner-cv", "subject-kfold-2", *TINY),
+    ],
 }
 
 
@@ -46,8 +51,9 @@ def results(name, out):
         weights = [(out / "pretrained" / file).read_bytes() for file in ("model.safetensors", "objectives.safetensors")]
         return sorted(path.name for path in (out / "pretrained").iterdir()), told["record"], weights
     result = Result.open(out / "run")
+    tried = SearchRecord.open(out / "run").trials.drop(columns="wall_s").to_csv() if name == "search" else None
     models = [path.read_bytes() for path in sorted((out / "run").glob("folds/*/model/model.safetensors"))]
-    return result.metrics["pooled"], result.metrics["macro"], result.predictions.to_csv(), models
+    return result.metrics["pooled"], result.metrics["macro"], result.predictions.to_csv(), models, tried
 
 
 @pytest.mark.parametrize("name", COMMANDS)

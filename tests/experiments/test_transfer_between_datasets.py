@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from cohort_files import ELECTRODES, write_cohort_edf
+from two_clinics import anonymous_copy, write_clinic
 
 from biot_bd.evaluation import Result
 
@@ -68,12 +69,16 @@ def test_the_same_command_goes_on_and_computes_nothing_again(script, done, monke
 
 
 @pytest.mark.slow
-def test_recordings_that_are_in_both_cohorts_are_refused(script, done, tmp_path, capsys):
-    """The first cohort's own recordings, as another data set with other names of subjects."""
-    args = ["--out", str(tmp_path / "out"), *SMALL, *DEMO, "--first-root", str(done / "first-recordings")]
-    second = ["--second", "recordings-folder", "--second-root", str(done / "first-recordings")]
-    assert script.main([*args, *second]) == 1
-    assert "transfer_between_datasets: " in capsys.readouterr().err
+def test_recordings_that_are_in_both_cohorts_are_refused_whatever_they_are_called(script, tmp_path, capsys):
+    first = write_clinic(tmp_path / "clinic")
+    second = anonymous_copy(first, tmp_path / "archive", rename=lambda subject: f"X{subject}")
+    folders = ["--first", "recordings-folder", "--first-root", str(first)]
+    folders += ["--second", "recordings-folder", "--second-root", str(second)]
+    assert script.main(["--out", str(tmp_path / "out"), *SMALL, *folders]) == 1
+    said = capsys.readouterr().err
+    assert "transfer_between_datasets: " in said
+    assert "clinic/P01" in said
+    assert "archive/XP01" in said
     assert not (tmp_path / "out" / "across").exists()
 
 
@@ -92,10 +97,10 @@ def write_siena(root):
 
 
 @pytest.mark.slow
-def test_real_excerpts_of_chb_mit_and_files_in_the_layout_of_siena(script, shared, tmp_path):
+def test_real_excerpts_of_chb_mit_and_files_in_the_layout_of_siena(script, shared, tmp_path, capsys):
     out = tmp_path / "out"
     chbmit = ["--first", "chb-mit", "--first-root", str(shared / "data" / "chbmit-excerpts")]
-    siena = ["--second", "siena", "--second-root", str(write_siena(tmp_path / "siena"))]
+    siena = ["--second", "siena-physionet", "--second-root", str(write_siena(tmp_path / "siena"))]
     assert script.main(["--out", str(out), *SMALL, *chbmit, *siena]) == 0
     run = json.loads((out / "across" / "run.json").read_text())
     assert [fold["test"] for fold in run["splits"]] == [
@@ -105,19 +110,10 @@ def test_real_excerpts_of_chb_mit_and_files_in_the_layout_of_siena(script, share
     table = pd.read_csv(out / "transfer.csv")
     assert table["value"].notna().any()
     assert (table["subjects"] + table["without a score"]).tolist() == [3] * 4 + [2] * 4
-    refused = [
-        *chbmit,
-        "--second",
-        "siena",
-        "--second-root",
-        str(tmp_path / "siena"),
-        "--pretrained",
-        "six-datasets-18",
-    ]
-    options = script.parse(["--out", str(out), *refused])
-    assert options.pretrained == "six-datasets-18"
-    small = [text for text in SMALL if text != "--small"]
-    assert script.main(["--out", str(out / "contaminated"), *small, *refused]) == 1
+    # A checkpoint that saw CHB-MIT is refused before it is fetched or anything is fitted.
+    more = ["--epochs", "1", "--pretrained", "six-datasets-18"]
+    assert script.main(["--out", str(tmp_path / "seen"), *chbmit, *siena, *more]) == 1
+    assert "chb-mit/01" in capsys.readouterr().err
 
 
 def test_a_root_is_needed_but_for_generated_recordings(script, tmp_path, capsys):

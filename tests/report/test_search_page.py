@@ -113,7 +113,7 @@ def test_a_history_of_trials_marks_what_was_pruned(page):
 
 def test_a_candidate_without_a_score_is_told_and_not_drawn_as_zero(page):
     record, section = page(undefined=(1, 0))
-    assert "2 inner fits finished: no seizure windows" in section
+    assert "2 inner fits without a defined AUC-PR: no seizure windows" in section
     parameter = drawing.parameter_picture("p", record.table, "clf__lr", "lr", "AUC-PR", greater=True)
     assert "NaN" not in str(parameter)
     assert "nan" not in str(parameter)

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -59,13 +59,15 @@ def value_text(value: Any) -> str:
     Examples
     --------
     >>> from biot_bd.report.drawing.search import value_text
-    >>> value_text(0.0003), value_text(16), value_text(None), value_text([1, 2])
-    ('0.0003', '16', 'None', '[1, 2]')
+    >>> value_text(0.0003), value_text(16384), value_text(None), value_text([1, 2])
+    ('0.0003', '16384', 'None', '[1, 2]')
     """
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool | np.bool_):
         return str(value)
+    if isinstance(value, Integral):
+        return str(int(value))
     if isinstance(value, Real):
         return NOT_SET if math.isnan(value) else f"{float(value):.4g}"
     if value is pd.NA:
@@ -160,7 +162,7 @@ def parameter_picture(
     keys = scored[name].map(axis.place)
     by_fold = scored["mean"].astype(float).groupby([scored["fold"], keys]).mean().unstack(level=0)
     means = by_fold.mean(axis=1)
-    best = means.idxmax() if greater else means.idxmin()
+    best: Any = means.idxmax() if greater else means.idxmin()
     texts = {axis.place(value): value_text(value) for value in axis.values}
     how = "A thin line an outer fold, a thick one for their mean" if lines else "A dot a candidate of an outer fold"
     picture = Picture(
@@ -219,7 +221,7 @@ def plane_picture(
         return None
     chosen = scored[scored["chosen"].astype(bool)]
     counts = chosen.groupby([chosen[name].map(value_text) for name in names]).size()
-    best = means.idxmax() if greater else means.idxmin()
+    best: Any = means.idxmax() if greater else means.idxmin()
     width, height = max(54.0, 300 / n_across), 38.0
     ylabels = _numbered(up)
     left = 44 + 6.2 * max(map(len, ylabels.values()))
@@ -274,7 +276,7 @@ def parallel_picture(
     low, high = score_limits(scored["mean"])
     left, top, height, step = 60.0, 34.0, 230.0, max(110.0, 560 / max(1, len(axes)))
     places = [left + step * index for index in range(len(axes) + 1)]
-    order = scored["mean"].astype(float).sort_values(ascending=greater).index
+    order = list(scored["mean"].astype(float).sort_values(ascending=greater).index)
     best = scored.loc[order[-1]]
     values = ", ".join(f"{label} {value_text(best[name])}" for name, label in shown.items())
     picture = Picture(
@@ -338,7 +340,8 @@ def rung_picture(identity: str, trials: pd.DataFrame, table: pd.DataFrame, score
     picture.axes(panel, "Rung (candidates a fold)", f"Inner {score}", xticks=list(labels), xlabels=labels)
     chosen = {(row["fold"], row["candidate"]) for _, row in table[table["chosen"].astype(bool)].iterrows()}
     folds = list(dict.fromkeys(scored["fold"]))
-    for (fold, candidate), own in means.groupby(level=[0, 1]):
+    lines: Any = means.groupby(level=[0, 1])
+    for (fold, candidate), own in lines:
         at = own.index.get_level_values(2)
         tip = f"candidate {candidate}, outer fold {fold}"
         css = "line" if (fold, candidate) in chosen else "line thin"
@@ -381,14 +384,17 @@ def history_picture(identity: str, table: pd.DataFrame, score: str, *, greater: 
         done = own[own["state"] != "pruned"]
         values = done["mean"].astype(float)
         so_far = values.cummax() if greater else values.cummin()
-        x = np.repeat([*done["trial"], n_trials + 0.5], 2)[1:-1]
-        picture.path(panel.x(x), panel.y(np.repeat(so_far, 2)), style=line_style(index), tip=f"outer fold {fold}, best")
+        steps = np.repeat([*done["trial"], n_trials + 0.5], 2)[1:-1]
+        picture.path(
+            panel.x(steps), panel.y(np.repeat(so_far, 2)), style=line_style(index), tip=f"outer fold {fold}, best"
+        )
     for _, row in scored.iterrows():
         x, y = float(panel.x(row["trial"])), float(panel.y(float(row["mean"])))
         tip = f"trial {row['trial']}, outer fold {row['fold']}: {score_text(float(row['mean']))}"
         if row["state"] == "pruned":
-            cross = np.array([-3.0, 3.0, np.nan, -3.0, 3.0])
-            picture.path(x + cross, y + np.array([-3.0, 3.0, np.nan, 3.0, -3.0]), css="line", tip=f"{tip}, pruned")
+            picture.path(
+                [x - 3, x + 3, np.nan, x - 3, x + 3], [y - 3, y + 3, np.nan, y + 3, y - 3], tip=f"{tip}, pruned"
+            )
         else:
             picture.dot(x, y, 2.4, tip=tip)
     return picture
@@ -452,7 +458,7 @@ def _numbered(axis: ValueAxis) -> dict[float, str]:
     return {index: shortened(value_text(value)) for index, value in enumerate(axis.values)}
 
 
-def _ring(picture: Picture, panel: Panel, place: float, row: Mapping[str, Any], value: str) -> None:
+def _ring(picture: Picture, panel: Panel, place: float, row: pd.Series, value: str) -> None:
     tip = f"chosen by outer fold {row['fold']}: {value}, {score_text(float(row['mean']))}"
     picture.dot(float(panel.x(place)), float(panel.y(float(row["mean"]))), 4.5, css="ring", tip=tip)
 
