@@ -44,7 +44,7 @@ RANDOM = {
     "a network": lambda: BIOTClassifier(max_epochs=2, **TINY),
     "a forest": lambda: features(forest()),
     "an unseeded splitter inside": lambda: GridSearchCV(
-        features(forest()), {"randomforestclassifier__max_depth": [1, 3]}, cv=GroupShuffleSplit(2, test_size=2)
+        features(forest()), {"randomforestclassifier__max_depth": [1, 3]}, cv=GroupShuffleSplit(2, test_size=1)
     ),
     "estimators that a grid lists": lambda: GridSearchCV(
         VotingClassifier([("a", features(LogisticRegression()))], voting="soft"),
