@@ -43,7 +43,7 @@ from biot_bd.evaluation.window_scores import FoldOutcome, aggregate, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, check_savable, save_pipeline
-from biot_bd.training.net.distributed import beside_the_main_process, find_processes
+from biot_bd.training.net.distributed import beside_the_main_process, find_processes, processes_of
 from biot_bd.training.persistence.kinds import is_saved
 from biot_bd.training.pretrained import recordings_of
 from biot_bd.windows import Windows
@@ -198,7 +198,7 @@ def fit_all(
         every = len(seen) == len(data.y)
         fit(estimator, *(part if every or part is None else part[seen] for part in whole))
 
-    processes = find_processes(*((last.accelerator, last.get_params()["device"]) if watches else ()))
+    processes = processes_of(last) if watches else find_processes()
     if not processes.is_main:
         return cast(Cells, beside_the_main_process(processes, train))
     with nullcontext() if stored is None else forgotten_with(stored, place.folder), place.opened() as finished:

@@ -40,7 +40,7 @@ from biot_bd.training._validation import (
 from biot_bd.training.finetuning.callback import FineTuning
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.net.batches import subjects_given
-from biot_bd.training.net.distributed import find_processes
+from biot_bd.training.net.distributed import processes_of
 from biot_bd.training.net.parameters import constructor_names
 from biot_bd.training.net.processes import Processes
 from biot_bd.training.pretrained import SCRATCH, UNRECORDED, build_pretrained, recordings_of, started_from
@@ -293,7 +293,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
 
     def _make_processes(self) -> Processes:
         """Return the processes that share the coming fit."""
-        return find_processes(self.accelerator, self.__dict__["device"])
+        return processes_of(self)
 
     # --- building ---------------------------------------------------------------------------------
 

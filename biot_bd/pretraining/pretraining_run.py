@@ -21,7 +21,7 @@ from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
 from biot_bd.pretraining.chosen_objectives import chosen_objectives
 from biot_bd.pretraining.folder import check_pretraining_savable, save_pretraining
 from biot_bd.pretraining.pretrainer import Pretrainer
-from biot_bd.training.net.distributed import beside_the_main_process, find_processes
+from biot_bd.training.net.distributed import beside_the_main_process, processes_of
 from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.training.resume import describe
 from biot_bd.training.work_folder import WorkFolder
@@ -161,7 +161,7 @@ def pretrain(
         estimator.fit(windows[~out] if left_out else windows)
         return estimator, last
 
-    processes = find_processes(net.accelerator, net.get_params()["device"])
+    processes = processes_of(net)
     if not processes.is_main:
         return beside_the_main_process(processes, fitted)
     with forgotten_with(windows, place.folder), place.opened() as finished:

@@ -102,6 +102,8 @@ def _object_text(value: Any, inside: tuple[int, ...]) -> str:
         weights = getattr(value, "module_", None)  # of a net that was fitted
         shown += [f"weights={_weights(weights)}"] if isinstance(weights, nn.Module) else []
         return f"{kind}({', '.join(shown)})"
+    if hasattr(value, "process_index") and hasattr(value, "num_processes"):  # an Accelerator holds all that it prepared
+        return f"{kind}(num_processes={value.num_processes})"
     own = type(value).__repr__
     text = "" if own is object.__repr__ else repr(value)
     if text and " at 0x" not in text:

@@ -134,5 +134,5 @@ def test_launchers_that_split_a_model_are_refused(variable, name, monkeypatch):
 
 
 def test_another_kind_of_accelerator_is_refused():
-    with pytest.raises(ValueError, match="'auto' or None, found 'gpu'"):
+    with pytest.raises(ValueError, match=r"'auto', None or an accelerate.Accelerator, found 'gpu'"):
         find_processes("gpu")

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from skorch.callbacks import LRScheduler
 from skorch.history import History
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_pretraining import make_windows, small_net
@@ -71,3 +72,12 @@ def test_curves_hold_every_number_of_the_history(tmp_path):
         found = [(event.step, event.value) for event in events.Scalars(tag)]
         wanted = [(i + 1, value) for i, value in enumerate(net.history[:, column])]
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_schedulers_of_skorch_step_as_nobody_gave_an_accelerator():
+    """They ask a net's ``accelerator`` whether the optimizer was left out."""
+    net = small_net(max_epochs=2, callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5, event_name="rate")], lr=0.1)
+    x, groups = make_windows()
+    net.fit(x, groups=groups)
+    assert net.history[:, "rate"] == [0.1, 0.05]
+    assert net.get_params()["accelerator"] == "auto"

@@ -18,6 +18,8 @@ from skorch.hf import AccelerateMixin
 from training_data import make_data
 
 from biot_bd.training import BIOTClassifier
+from biot_bd.training._validation import plain_scalar
+from biot_bd.training.finetuning import TwoStage
 
 X, Y, GROUPS = make_data(n_subjects=6, per_subject=11)
 
@@ -73,7 +75,7 @@ FITS = {
     "micro": lambda folder: net(micro_batch=5, class_weight="balanced"),
     "micro-logits": lambda folder: net(micro_batch=5, criterion=torch.nn.CrossEntropyLoss),
     "stopped-early": lambda folder: net(max_epochs=12, patience=2, lr=0.1, callbacks=["accuracy"]),
-    "sampled": lambda folder: net(sampler="class-balanced", finetune="two-stage"),
+    "sampled": lambda folder: net(sampler="class-balanced", finetune=TwoStage(head_epochs=1)),
     "dropout": lambda folder: net(dropout=0.3, augment="light", finetune=["mixup"]),
     "bf16": lambda folder: net(precision="bf16"),
     "written": lambda folder: net(
@@ -95,7 +97,8 @@ FITS = {
 
 def kept(fitted: BIOTClassifier) -> dict[str, Any]:
     """Return what is to be compared of a fit."""
-    rows = [{key: value for key, value in row.items() if key not in ("batches", "dur")} for row in fitted.history]
+    left_out = ("batches", "dur")
+    rows = [{k: plain_scalar(v) for k, v in row.items() if k not in left_out} for row in fitted.history]
     counts = [sum(batch.get("train_batch_size", 0) for batch in row["batches"]) for row in fitted.history]
     return {
         "weights": fitted.module_.state_dict(),

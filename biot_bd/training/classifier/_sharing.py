@@ -23,7 +23,7 @@ from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier._training_loop import TrainingLoop
 from biot_bd.training.finetuning.callback import FineTuning
 from biot_bd.training.micro_batches import batch_normalising, decomposes, gradients_by_logits, gradients_by_window
-from biot_bd.training.net.distributed import find_processes
+from biot_bd.training.net.distributed import processes_of
 from biot_bd.training.net.processes import Processes
 from biot_bd.training.net.shares import BatchParts, Place, part_lengths
 from biot_bd.training.private_paths import names_paths
@@ -40,7 +40,6 @@ class SharedTraining(TrainingLoop):
     See :class:`biot_bd.training.BIOTClassifier`.
     """
 
-    accelerator: Any
     _parts: dict[bool, BatchParts] | None = None  # of training and validation, while a fit is shared
     _part: Place | None = None  # of the batch that is computed
     _targets: Tensor | None = None  # of the whole batch
@@ -57,7 +56,7 @@ class SharedTraining(TrainingLoop):
                 f"Accelerator(mixed_precision={wanted!r}), but precision={self.precision!r}, which decides here; say "
                 f"precision={wanted!r}, one of fp32, tf32, bf16, fp16 and auto"
             )
-        self._processes = find_processes(self.accelerator, self.__dict__["device"])
+        self._processes = processes_of(self)
 
     def _part_company(self) -> None:
         self._processes = Processes()
@@ -65,7 +64,7 @@ class SharedTraining(TrainingLoop):
     @property
     def device(self) -> Any:
         """The device in use; None leaves it to an ``Accelerator``, if there is one."""
-        given = getattr(self.__dict__.get("accelerator"), "device", None)
+        given = getattr(self.accelerator, "device", None)
         if self.__dict__["device"] is None and given is not None:
             return str(given)
         return super().device
@@ -77,13 +76,14 @@ class SharedTraining(TrainingLoop):
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy keeps: no other process, who shares no fit of a copy."""
         state = {name: value for name, value in super().__getstate__().items() if name not in _RUNNING}
-        if state.get("accelerator") not in (None, "auto"):
+        if self.accelerator is not None:
             state["accelerator"] = None
         return state
 
     def __sklearn_clone__(self) -> Any:
         made = super().__sklearn_clone__()
-        made.__dict__["accelerator"] = self.accelerator  # itself, not a copy: it is that of the process
+        if self.accelerator is not None:
+            made.accelerator = self.accelerator  # itself, not a copy: it is that of the process
         return made
 
     # --- a fit ------------------------------------------------------------------------------------

@@ -193,6 +193,12 @@ def find_processes(accelerator: Any = "auto", device: str | torch.device | None 
     return TorchProcesses(_state(cpu=wanted == "cpu" or not torch.cuda.is_available()))
 
 
+def processes_of(net: Any) -> Processes:
+    """Return the processes that share a fit of a net, as its parameters say."""
+    params = net.get_params(deep=False)
+    return find_processes(params["accelerator"], params["device"])
+
+
 def beside_the_main_process(processes: Processes, fit: Callable[[], object]) -> Any:
     """Take part in a training that the main process writes down, and return the record of it.
 

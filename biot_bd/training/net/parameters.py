@@ -78,7 +78,8 @@ class NetParameters(ParametersRepr, NeuralNet):
 
     def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
         """Return the parameters, as given; see scikit-learn."""
-        return {**super().get_params(deep=deep, **kwargs), "device": self.__dict__["device"]}
+        own = {name: self.__dict__[name] for name in ("device", "accelerator")}
+        return {**super().get_params(deep=deep, **kwargs), **own}
 
     @property
     def device(self) -> Any:
@@ -88,6 +89,16 @@ class NetParameters(ParametersRepr, NeuralNet):
     @device.setter
     def device(self, value: Any) -> None:
         self.__dict__["device"] = value
+
+    @property
+    def accelerator(self) -> Any:
+        """The ``Accelerator`` that was given, where skorch's callbacks ask for it; else None."""
+        given = self.__dict__.get("accelerator")
+        return None if isinstance(given, str) else given
+
+    @accelerator.setter
+    def accelerator(self, value: Any) -> None:
+        self.__dict__["accelerator"] = value
 
     def _set_own(self, given: dict[str, Any]) -> None:
         """Set parameters of skorch's, without what skorch would build anew for no reason."""
