@@ -23,6 +23,7 @@ from _bench import RESULTS, arguments, publish, summarise, target
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT = os.environ.get("BIOT_BD_BASELINE", "fb8defb")  # the tag baseline-0, by its hash: tags get lost in copies
+OWN_PATH = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # of the baseline's Python
 WANTED = 0.85  # times as fast as the baseline, with the spread of processes that take a second
 
 BEFORE = """
@@ -141,6 +142,7 @@ def environment(folder: Path) -> Path:
         text=True,
         check=True,
         cwd=folder,
+        env=OWN_PATH,
     )
     if not Path(where.stdout.strip()).is_relative_to(folder):
         raise SystemExit(f"{folder}: its biot_bd is {where.stdout.strip()}; delete the folder and run again")
@@ -150,7 +152,10 @@ def environment(folder: Path) -> Path:
 def run(python: Path, program: str, folder: Path, own: Path) -> tuple[float, object]:
     """Run a program in a fresh process; return its seconds and its numbers."""
     own.mkdir(exist_ok=True)
-    done = subprocess.run([python, "-c", BEFORE + program, folder, own], capture_output=True, text=True, cwd=own)
+    env = os.environ if python == Path(sys.executable) else OWN_PATH
+    done = subprocess.run(
+        [python, "-c", BEFORE + program, folder, own], capture_output=True, text=True, cwd=own, env=env
+    )
     answers = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     if done.returncode or not answers:
         raise SystemExit(f"{python} failed:\n{program}\n{done.stderr[-2000:]}")

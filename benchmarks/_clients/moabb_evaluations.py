@@ -20,9 +20,9 @@ from biot_bd import BIOTClassifier, PercentileScaler
 CLIENT = "MOABB"
 SFREQ = 100
 SIZE = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1, "module__hop_length": 50}
-MIXES = (
-    "MOABB hands arrays without subjects to the pipeline (it routes `subjects` in its transfer protocols only), so the "
-    "classifier can split off none: `train_split=None` with a fixed `max_epochs`"
+ALONE = (
+    "trains and tests on one subject and routes no subjects, so the classifier can split off none: `train_split=None` with "
+    "a fixed `max_epochs`"
 )
 
 
@@ -64,14 +64,15 @@ def evaluate(name: str, pipe: Any, **options: Any) -> Any:
         return evaluation.process({"biot": pipe}).sort_values(["subject", "session"])
 
 
-def by_hand(pipe: Any, parts: Callable[[Any, Any], Any], epochs: bool = False) -> Any:
+def by_hand(pipe: Any, parts: Callable[[Any, Any], Any], epochs: bool = False, with_subjects: bool = False) -> Any:
     """Return AUCs of fits by hand; ``parts(metadata, y)`` gives rows of training and of tests."""
     data, paradigm = data_and_paradigm()
     x, labels, metadata = paradigm.get_data(data, return_epochs=epochs)
     y = LabelEncoder().fit_transform(labels)
     scores = []
     for train, tests in parts(metadata, y):
-        model = clone(pipe).fit(x[train], y[train])
+        subjects = {"biotclassifier__groups": metadata.subject.to_numpy()[train]} if with_subjects else {}
+        model = clone(pipe).fit(x[train], y[train], **subjects)
         scores.append([roc_auc_score(y[test], model.predict_proba(x[test])[:, 1]) for test in tests])
     return scores
 
@@ -135,9 +136,20 @@ def within_session(world: World) -> None:
     same(found.score, truth, "AUC", 1e-7)
 
 
-@check(CLIENT, "any, default train_split", "validation windows by subject, of arrays", expected=REFUSED, why=MIXES)
+@check(
+    CLIENT,
+    "CrossSubjectEvaluation, default train_split",
+    "validation windows by subject: equals fits by hand that are told the subjects",
+)
 def default_split(world: World) -> None:
-    evaluate("CrossSubjectEvaluation", pipeline(train_split="subject"))
+    pipe = pipeline(train_split="subject")
+    found = evaluate("CrossSubjectEvaluation", pipe)
+    same(found.score, np.ravel(by_hand(pipe, one_subject_out, with_subjects=True)), "AUC", 1e-7)
+
+
+@check(CLIENT, "others, default train_split", "validation windows by subject", expected=REFUSED, why=ALONE)
+def default_split_alone(world: World) -> None:
+    evaluate("CrossSessionEvaluation", pipeline(train_split="subject"))
 
 
 @check(

@@ -49,6 +49,7 @@ def computed(parallel: ParallelOptions, call: Callable[[], Result]) -> Result | 
     """
     import joblib
     import torch
+    from threadpoolctl import threadpool_limits
 
     from biot_bd.commands._pipelines import parse_assignments
     from biot_bd.evaluation import submit_folds, workers
@@ -77,6 +78,7 @@ def computed(parallel: ParallelOptions, call: Callable[[], Result]) -> Result | 
     # Folds share the processors of this machine: each uses as many threads as the calling process.
     share = max(1, torch.get_num_threads() // (at_once or joblib.cpu_count())) if here else None
     with (
+        threadpool_limits(share),
         torch_threads(share),
         workers(
             parallel.backend,

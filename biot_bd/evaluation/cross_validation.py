@@ -31,7 +31,7 @@ def cross_validate(
     scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
     threshold: str | float = "balanced-accuracy",
     validation_fraction: float = 0.25,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     random_state: int = 0,
     title: str | None = None,
     notes: Sequence[str] = (),
@@ -184,7 +184,7 @@ def cross_validate(
 
 
 def compute_folds(
-    tasks: Sequence[FoldTask], done: Sequence[FoldOutcome | None], n_jobs: int, progress: bool
+    tasks: Sequence[FoldTask], done: Sequence[FoldOutcome | None], n_jobs: int | None, progress: bool
 ) -> list[FoldOutcome]:
     """Run the folds that are not done yet; return all in their order.
 

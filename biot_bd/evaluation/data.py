@@ -53,6 +53,29 @@ class Data:
     classes: tuple[str, ...] = TWO_CLASSES
     targets: np.ndarray | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a worker has from the windows themselves, so that their number costs
+        nothing on the way there.
+        """
+        state = dict(vars(self))
+        if isinstance(self.X, Windows):
+            del state["subjects"], state["table"]
+            if np.array_equal(self.y, self.X.y):
+                del state["y"]
+            if self.targets is not None and np.array_equal(self.targets, self.X.targets):
+                del state["targets"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was left out from the windows."""
+        own = vars(self)
+        own |= state
+        if isinstance(self.X, Windows):
+            own["subjects"] = _subjects(self.X.groups)
+            own["table"] = _table(self.X, self.subjects)
+            own.setdefault("y", self.X.y)
+            own.setdefault("targets", self.X.targets)
+
     @property
     def of_seizures(self) -> bool:
         """Whether the second of two classes is that of seizures, so that there are events."""
@@ -231,13 +254,15 @@ def _labels(y: Any, names: tuple[str, ...] | None) -> np.ndarray:
 
 def _subjects(groups: Any) -> np.ndarray:
     masked = np.ma.getmaskarray(groups) if np.ma.isMaskedArray(groups) else False
-    groups = np.asarray(groups)
-    nameless = masked | pd.isna(groups) | (groups.astype(str) == "")
+    numbers, found = pd.factorize(np.asarray(groups).astype(object, copy=False))  # no name has the number -1
+    # One text a subject, however many windows: that is what is compared, and pickled.
+    names = np.append(np.asarray(found).astype(str), "").astype(object)
+    nameless = masked | (names[numbers] == "")
     if nameless.any():
         raise ValueError(
             f"{int(nameless.sum())} windows have no subject (first: window {int(np.argmax(nameless))}); name one for each"
         )
-    return groups.astype(str).astype(object)
+    return names[numbers]
 
 
 def _table(X: Windows, subjects: np.ndarray) -> pd.DataFrame:

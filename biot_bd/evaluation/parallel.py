@@ -17,6 +17,7 @@ import sklearn
 import torch
 from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from biot_bd.evaluation.device_queue import DeviceQueue
 from biot_bd.evaluation.shared_values import SharedValues
@@ -62,7 +63,7 @@ class Spread:
     submit : callable or None
         ``submit(call, tasks)`` yields outcomes of tasks that it hands to a cluster; None: joblib.
     threads : int or None
-        Threads of torch of a task in a worker; None: as many as this process has.
+        Threads of a task in a worker; None: as many as this process has.
     """
 
     n_workers: int | None = None
@@ -200,7 +201,9 @@ def _lost(tasks: Sequence[Any], n_finished: int, error: BaseException) -> LostWo
 
 
 def _spread_out(run: Run[Any], tasks: Sequence[Any], at_once: int, how: Spread, client: Any) -> Iterator[Any]:
-    call = TaskCall(run, type(tasks[0]), how.threads or torch.get_num_threads(), how.devices, sklearn.get_config())
+    threads = how.threads or torch.get_num_threads()
+    pools = _pools() if how.threads is None else {"blas": threads, "openmp": threads}
+    call = TaskCall(run, type(tasks[0]), threads, pools, how.devices, sklearn.get_config())
     if how.submit is not None:
         yield from how.submit(call, tasks)
         return
@@ -214,6 +217,14 @@ def _spread_out(run: Run[Any], tasks: Sequence[Any], at_once: int, how: Spread, 
         batch_size=1,  # an outcome comes when it is there
         return_as="generator_unordered" if backend.supports_return_generator else "list",
     )(delayed(call)(together, values) for values in own)
+
+
+def _pools() -> dict[str, int]:
+    """Return how many threads the libraries of this process use, by kind."""
+    most: dict[str, int] = {}
+    for library in threadpool_info():
+        most[library["user_api"]] = max(library["num_threads"], most.get(library["user_api"], 1))
+    return most
 
 
 def _by_dask(client: Any, call: TaskCall, shared: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
@@ -244,6 +255,8 @@ class TaskCall:
         Class of the tasks.
     threads : int
         Of torch.
+    pools : dict
+        Threads of numpy's and scikit-learn's libraries, by kind (``"blas"``, ``"openmp"``).
     devices : DeviceQueue
     config : dict
         scikit-learn's configuration of the calling process.
@@ -252,6 +265,7 @@ class TaskCall:
     run: Run[Any]
     kind: type
     threads: int
+    pools: dict[str, int]
     devices: DeviceQueue
     config: dict[str, Any]
 
@@ -259,7 +273,12 @@ class TaskCall:
         """Compute the task whose fields these are."""
         task = self.kind(**shared.values, **own)
         needs = f"{self.kind.__name__} of {task.folder}"
-        with sklearn.config_context(**self.config), torch_threads(self.threads), self.devices.leased(task.label, needs):
+        with (
+            sklearn.config_context(**self.config),
+            threadpool_limits(self.pools),  # another number adds floats in another order
+            torch_threads(self.threads),
+            self.devices.leased(task.label, needs),
+        ):
             return self.run(task)
 
 

@@ -62,6 +62,7 @@ from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
 from biot_bd.runs import fingerprint
+from biot_bd.training._validation import launched_processes
 from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.windows import Windows
 from biot_bd.windows.store_users import note_user
@@ -149,7 +150,7 @@ def plan_run(
     scoring: Any,
     threshold: str | float,
     validation_fraction: float,
-    n_jobs: int,
+    n_jobs: int | None,
     random_state: int,
     title: str | None,
     notes: Sequence[str],
@@ -363,8 +364,13 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     RunFolderError
-        It is in use.
+        It is in use, or a launcher started several processes that train one model together.
     """
+    if (n_processes := launched_processes()) > 1:
+        raise RunFolderError(
+            f"{folder}: started as one of {n_processes} processes by a launcher, which train one model together (biot-bd train); "
+            "folds and fits are spread by n_jobs or biot_bd.evaluation.workers: start one process"
+        )
     runs.make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:

@@ -35,6 +35,12 @@ class Throughput:
     --------
     estimate_cost : Takes it.
     measure_throughput : Measures it.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import Throughput
+    >>> Throughput(training=48, inference=146, machine="2 threads").reading is None
+    True
     """
 
     training: float
@@ -73,6 +79,17 @@ class Cost:
         Of all workers together, which is what is paid for.
     wall_h : float
         From beginning to end, were the work spread evenly.
+
+    See Also
+    --------
+    estimate_cost : Returns it.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import Throughput, estimate_cost
+    >>> measured = Throughput(training=100, inference=400)
+    >>> print(estimate_cost(measured, n_windows=9000, n_folds=3, epochs=10, n_workers=3))
+    3 fits, 25.9 min (training 24.0 min, prediction 1.9 min); 8.6 min with 3 workers
     """
 
     fits: int

@@ -75,13 +75,18 @@ def _read(path: Path) -> Submitted:
 
 def _is_alive(cluster: str, job: str, folder: Path) -> bool:
     if cluster == "local":
-        try:
-            os.kill(int(job), 0)
-        except (ValueError, ProcessLookupError):
-            return False
-        except PermissionError:  # another user's, so not ours
-            return False
-        return True
+        return _is_running(int(job))
     from submitit import SlurmJob
 
     return not SlurmJob(folder, job).done(force_check=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        # A child of this process that has ended is there until somebody asks for its status.
+        return not hasattr(os, "waitid") or os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:  # of another process that submitted it
+        return True
+    except (ProcessLookupError, PermissionError):  # of nobody, or of another user's
+        return False

@@ -216,10 +216,10 @@ def _recordings(test: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """
     if len(test) == 0:
         raise ValueError("there are no test windows, so there is nothing to resample")
-    subject = test["subject"].astype(str)
-    recording = test["recording"].astype("string").fillna("")
-    number, keys = pd.factorize(pd.MultiIndex.from_arrays([subject, recording]), sort=True)
-    return number.astype(np.int64), np.array([key[0] for key in keys], dtype=object)
+    subject, subjects = pd.factorize(test["subject"].astype("string"), sort=True)
+    recording, names = pd.factorize(test["recording"].astype("string").fillna(""), sort=True)
+    keys, number = np.unique(subject * len(names) + recording, return_inverse=True)
+    return number.astype(np.int64), np.asarray(subjects[keys // len(names)], dtype=object)
 
 
 # --- events ---------------------------------------------------------------------------------------

@@ -55,8 +55,8 @@ def workers(
     hours : float
         Time limit of a job.
     cpus : int, optional
-        Threads of torch in a task, and processors of a job; by default as many threads as this
-        process has, of a job one.
+        Threads of a task (torch, numpy, scikit-learn), and processors of a job; by default as many
+        threads as this process has, of a job one.
     gpus : int
         Of a job.
     per_device : int or "auto"
@@ -85,10 +85,12 @@ def workers(
 
     Notes
     -----
-    Scores do not depend on the backend where tasks have as many threads of torch: leave ``cpus``
-    out, or give as many as this process has.  ``joblib.parallel_config(backend="dask")`` works as
-    well, for a client that is there.  Machines of a cluster must see run folder and prepared
-    windows under the same path; arrays travel to each worker.
+    Scores do not depend on the backend where tasks have as many threads: leave ``cpus`` out, or
+    give as many as this process has.  Many tasks at once, each with all threads, are slow: limit
+    those of this process (``OMP_NUM_THREADS``, ``threadpoolctl``), as the command line does.
+    ``joblib.parallel_config(backend="dask")`` works as well, for a client that is there.  Machines
+    of a cluster must see run folder and prepared windows under the same path; arrays travel to each
+    worker.
 
     Examples
     --------

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
@@ -31,13 +33,18 @@ class Mortal(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y):
         time.sleep(self.seconds)
-        if self.death is not None and Path(self.death).exists():
-            if self.once:
-                Path(self.death).unlink()
+        if self.death is not None and self.dies():
             os.kill(os.getpid(), signal.SIGKILL)
         self.model_ = LogisticRegression().fit(self.power(X), y)
         self.classes_ = self.model_.classes_
         return self
+
+    def dies(self):
+        try:
+            Path(self.death).unlink() if self.once else Path(self.death).stat()
+        except FileNotFoundError:  # another fit, at the same time, may have taken it
+            return False
+        return True
 
     def predict_proba(self, X):
         return self.model_.predict_proba(self.power(X))
@@ -60,8 +67,60 @@ def finished_folds(folder):
     return {path.parent.name: path.stat().st_mtime_ns for path in sorted(Path(folder).glob("folds/*/fold.json"))}
 
 
-if __name__ == "__main__":
+def trained(windows, **given):
+    """Cross-validate a small BIOT on prepared windows."""
+    from sklearn.pipeline import make_pipeline
+
+    from biot_bd import BIOTClassifier, PercentileScaler
+    from biot_bd.evaluation import cross_validate
+
+    net = BIOTClassifier(
+        module__embed_dim=16,
+        module__num_heads=2,
+        module__num_layers=1,
+        module__hop_length=200,
+        max_epochs=2,
+        batch_size=16,
+        lr=1e-2,
+        device="cpu",
+    )
+    return cross_validate(make_pipeline(PercentileScaler(), net), windows, progress=False, **given)
+
+
+def assert_equal(found, expected):
+    """Compare runs to the digit."""
+    pd.testing.assert_frame_equal(found.predictions, expected.predictions, check_exact=True)
+    assert found.metrics == expected.metrics
+
+
+def demo_windows(root):
+    """Prepare two minutes of each of four generated subjects."""
+    from biot_bd import load_dataset, prepare
+
+    found = load_dataset("demo", root / "edf", n_subjects=4, minutes=2, recordings=1)
+    return prepare(found, root / "windows", stride_s=10)
+
+
+def kill_parent(folder, backend, death):
+    """Run `main` as a program and kill it, and it alone, when a fold is finished; return its folds then."""
+    code = f"import spread_runs; spread_runs.main({str(folder)!r}, {backend!r}, 3.0, {death!r})"
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, start_new_session=True
+    )
+    deadline = time.monotonic() + 150
+    while not finished_folds(folder):
+        assert time.monotonic() < deadline, "no fold was finished"
+        assert child.poll() is None, "the run ended by itself"
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)  # its workers may still end their folds
+    child.wait()
+    return finished_folds(folder)
+
+
+def main(folder, backend, seconds, death):
+    """Cross-validate on two workers, as a program that can be killed."""
     from biot_bd.evaluation import workers
 
-    with workers(sys.argv[2], n_workers=2):
-        run(sys.argv[1], seconds=float(sys.argv[3]), death=sys.argv[4], once=True)
+    with workers(backend, n_workers=2):
+        run(folder, seconds=seconds, death=death)

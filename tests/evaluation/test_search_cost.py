@@ -72,7 +72,7 @@ def test_workers_share_the_fits_and_prepare_once():
 def test_one_model_of_all_tests_nobody():
     cost = estimate_cost(Throughput(10, 40), n_windows=100, n_folds=1, epochs=2, validation_fraction=0)
     assert (cost.fits, cost.training_windows, cost.inference_windows) == (1, 200, 0)
-    assert str(cost) == "1 fit, 20 s (training 20 s)"
+    assert str(cost) == "1 fit, 20.0 s (training 20.0 s)"
 
 
 @pytest.mark.parametrize(

@@ -76,15 +76,14 @@ class SeizureWindows(BaseDataset):  # type: ignore[misc]  # MOABB has no types
     """
 
     def __init__(self, windows: Windows) -> None:
-        _check(windows)
         self.windows = windows
-        n_times, sfreq = windows.info.n_times, float(windows.sfreq)
+        self._ch_names, self._sfreq = _check(windows)
         super().__init__(
             subjects=[str(name) for name in pd.unique(windows.groups)],
             sessions_per_subject=1,
             events=dict(EVENTS),
             code=f"SeizureWindows-{hashlib.sha256(windows.fingerprint.encode()).hexdigest()[:12]}",
-            interval=[0.0, (n_times - 1) / sfreq],  # MNE's last sample is inside
+            interval=[0.0, (windows.info.n_times - 1) / self._sfreq],  # MNE's last sample is inside
             paradigm="seizure",
             unit_factor=_UV_PER_V,
         )
@@ -104,12 +103,11 @@ class SeizureWindows(BaseDataset):  # type: ignore[misc]  # MOABB has no types
     def _raw(self, rows: np.ndarray) -> mne.io.RawArray:
         x = self.windows.read(rows)
         n_windows, n_chans, n_times = x.shape
-        sfreq = float(self.windows.sfreq)
         laid = x.transpose(1, 0, 2).reshape(n_chans, -1).astype(np.float64) / _UV_PER_V
-        raw = mne.io.RawArray(laid, mne.create_info(list(self.windows.ch_names), sfreq, "eeg"), verbose="error")
-        onsets = np.arange(n_windows) * n_times / sfreq
+        raw = mne.io.RawArray(laid, mne.create_info(self._ch_names, self._sfreq, "eeg"), verbose="error")
+        onsets = np.arange(n_windows) * n_times / self._sfreq
         texts = np.array(list(EVENTS))[self.windows.y[rows]]
-        return raw.set_annotations(mne.Annotations(onsets, n_times / sfreq, texts))
+        return raw.set_annotations(mne.Annotations(onsets, n_times / self._sfreq, texts))
 
     def get_additional_metadata(self, subject: str, session: str, run: str) -> pd.DataFrame:
         """Return where each window of a run lies (``recording``, ``start_s``, ``stop_s``, ...).
@@ -131,13 +129,14 @@ class SeizureWindows(BaseDataset):  # type: ignore[misc]  # MOABB has no types
         return [] if self.windows.folder is None else [str(self.windows.folder)]
 
 
-def _check(windows: Windows) -> None:
+def _check(windows: Windows) -> tuple[list[str], float]:
+    """Return channels and rate of windows that can be such a data set."""
     if not isinstance(windows, Windows):
         raise TypeError(
             f"SeizureWindows: expected biot_bd.Windows, found {type(windows).__name__}; prepare(recordings, folder) makes "
             "them of what load_dataset returns"
         )
-    if windows.unit != "uV":
+    if windows.unit != "uV" or windows.ch_names is None or windows.sfreq is None:
         raise ValueError(
             f"SeizureWindows: expected windows in microvolts, found the unit {windows.unit!r}; give them as they were "
             "prepared, and put scaling into the pipeline"
@@ -149,3 +148,4 @@ def _check(windows: Windows) -> None:
         )
     if len(found := sorted(set(windows.groups))) < 2:
         raise SplitError(f"SeizureWindows: expected at least two subjects, found {len(found)} ({', '.join(found)})")
+    return list(windows.ch_names), float(windows.sfreq)

@@ -21,6 +21,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 from torch.utils.data import Dataset
 
@@ -131,10 +132,23 @@ class Fold:
         kept = np.ones(len(subjects), dtype=bool)
         if self.dropped and recordings is not None:
             kept &= ~np.isin(recordings.astype(str), list(self.dropped))
-        return {side: np.flatnonzero(kept & np.isin(subjects, names)) for side, names in self.sides().items()}
+        numbers, known = numbered(subjects)
+        return {
+            side: np.flatnonzero(kept & np.isin(known, names)[numbers]) if names else np.empty(0, np.int64)
+            for side, names in self.sides().items()
+        }
 
 
 _SIDES = ("train", "valid", "test")
+
+
+def numbered(subjects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each window's subject, and the subjects by number.
+
+    Names are compared once a window, not once a window and subject.
+    """
+    numbers, known = pd.factorize(np.asarray(subjects).astype(object, copy=False))
+    return numbers, np.asarray(known, dtype=object)
 
 
 def fold_seed(random_state: int, fold: int) -> int:
@@ -364,8 +378,9 @@ def _by_subject(
     """Turn a splitter's rows into subjects; a subject that is divided, or on both sides, raises."""
     sides = tuple(sorted(set(subjects[train]))), tuple(sorted(set(subjects[test])))
     check_subjects(sides[0], (), sides[1], f"fold {index} of {splitter}")
+    numbers, known = numbered(subjects)
     for rows, names in zip((train, test), sides, strict=True):
-        if len(np.unique(rows)) != int(np.isin(subjects, names).sum()):
+        if len(np.unique(rows)) != int(np.isin(known, names)[numbers].sum()):
             raise SplitError(
                 f"fold {index} of {splitter} leaves out some windows of a subject; folds are made of whole subjects"
             )

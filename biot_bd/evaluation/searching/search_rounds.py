@@ -95,7 +95,7 @@ class FoldSearch:
 
 
 def run_rounds(
-    plan: SearchPlan, fingerprint: str, *, n_jobs: int, progress: bool, known: int, retry: bool
+    plan: SearchPlan, fingerprint: str, *, n_jobs: int | None, progress: bool, known: int, retry: bool
 ) -> list[FoldSearch]:
     """Try candidates until no engine proposes more; choose one in each outer fold.
 
@@ -157,7 +157,7 @@ def _round(
     plan: SearchPlan,
     fingerprint: str,
     rounds: Sequence[tuple[int, Proposal]],
-    n_jobs: int,
+    n_jobs: int | None,
     bar: SearchProgress,
     retry: bool,
 ) -> dict[int, list[TrialOutcome]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,8 +191,8 @@ def planned_fits(
     -------
     dict
         ``outer_folds``, ``candidates`` (None where they depend on scores), ``inner_folds`` (most of
-        an outer fold), ``inner_fits`` (at most, over all folds), ``outer_fits``, and what is done already:
-        ``inner_done``, ``outer_done``.
+        an outer fold), ``inner_fits`` (at most, over all folds), ``outer_fits``, and what is done
+        already: ``inner_done``, ``outer_done``.
 
     Raises
     ------
@@ -244,6 +244,6 @@ def planned_fits(
     }
 
 
-def everybody(subjects: Sequence[str]) -> Fold:
+def everybody(subjects: Iterable[str]) -> Fold:
     """Return the outer fold of a choice that nobody scores."""
     return Fold(0, tuple(sorted(set(subjects))), (), (), 0)

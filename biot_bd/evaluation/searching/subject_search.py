@@ -34,7 +34,7 @@ def search(
     cv: Any = "subject-loo",
     inner_cv: Any = "subject-kfold-3",
     folder: str | os.PathLike[str] | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     progress: bool = True,
     engine: Any = "grid",
     scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
@@ -196,7 +196,7 @@ def _check_same_choice(plan: PlannedRun, before: list[Cells] | None, chosen: lis
 
 
 def _scored(
-    plan: PlannedRun, estimator: Any, facts: Cells, found: Sequence[FoldSearch], n_jobs: int, progress: bool
+    plan: PlannedRun, estimator: Any, facts: Cells, found: Sequence[FoldSearch], n_jobs: int | None, progress: bool
 ) -> Result:
     """Fit and score what was chosen in each outer fold."""
     plan.run["search"] = {name: facts[name] for name in ("engine", "inner_cv", "scoring", "chosen")}

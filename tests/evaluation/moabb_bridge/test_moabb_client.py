@@ -76,6 +76,19 @@ def test_epochs_in_volts_are_the_windows_too(windows, data):
     np.testing.assert_array_equal(epochs.get_data(units="uV").astype("float32"), windows.read(rows))
 
 
+def test_an_absent_channel_stays_absent_and_never_becomes_zero(tmp_path):
+    recordings = load_dataset("demo", tmp_path / "demo", n_subjects=2, recordings=1, minutes=1)
+    raw = recordings.datasets[0].raw
+    recordings.datasets[0].raw = raw.drop_channels([ch for ch in raw.ch_names if "T7" in ch.upper().split("-")])
+    windows = prepare(recordings, tmp_path / "windows", window_s=4, on_missing="drop")
+    assert not windows.present.all()
+    for return_epochs in (False, True):
+        x, _, _ = SeizureDetection().get_data(SeizureWindows(windows), return_epochs=return_epochs)
+        found = x.get_data() if return_epochs else x
+        np.testing.assert_array_equal(np.isnan(found).all(axis=-1), ~windows.present)
+        np.testing.assert_array_equal(np.isnan(found).any(axis=-1), ~windows.present)
+
+
 def test_features_score_as_in_cross_validate(tmp_path, windows, data):
     pipe = baseline("spectral-power", windows)
     table = evaluate(tmp_path, data, pipe, return_epochs=True)

@@ -251,15 +251,26 @@ def test_scores_are_those_of_the_wrapped_splitter(routing):
 def test_groups_are_asked_for_by_default_and_the_request_can_be_changed():
     with sklearn.config_context(enable_metadata_routing=True):
         default = GroupKFold(2).get_metadata_routing().split.requests
-        assert SubjectSplit(GroupKFold(2)).get_metadata_routing().split.requests == default == {"groups": True}
-        renamed = SubjectSplit().set_split_request(groups="subjects")
-        assert renamed.get_metadata_routing().split.requests == {"groups": "subjects"}
-        assert clone(GridSearchCV(plain(), {}, cv=renamed)).cv.get_metadata_routing().split.requests == {
-            "groups": "subjects"
-        }
+        by_either = {"groups": True, "subjects": True}  # MOABB routes subjects
+        assert default == {"groups": True}
+        assert SubjectSplit(GroupKFold(2)).get_metadata_routing().split.requests == by_either
+        renamed = SubjectSplit().set_split_request(groups="whose")
+        assert renamed.get_metadata_routing().split.requests == {**by_either, "groups": "whose"}
+        cloned = clone(GridSearchCV(plain(), {}, cv=renamed)).cv.get_metadata_routing().split.requests
+        assert cloned == {**by_either, "groups": "whose"}
         x, y, groups = data_of(SITE)
-        scores = cross_val_score(plain(), x, y, cv=renamed, params={"subjects": groups})
-        assert len(scores) == len(SITE)
+        for split, name in ((renamed, "whose"), (SubjectSplit(), "groups"), (SubjectSplit(), "subjects")):
+            assert len(cross_val_score(plain(), x, y, cv=split, params={name: groups})) == len(SITE)
+
+
+def test_subjects_are_another_name_of_groups_and_must_not_differ_from_them():
+    x, y, groups = data_of(SITE)
+    first = [test.tolist() for _, test in SubjectSplit().split(x, y, groups)]
+    assert [test.tolist() for _, test in SubjectSplit().split(x, y, subjects=groups)] == first
+    assert [test.tolist() for _, test in SubjectSplit().split(x, y, groups, subjects=groups)] == first
+    assert SubjectSplit().get_n_splits(x, y, subjects=groups) == len(SITE)
+    with pytest.raises(ValueError, match="groups and subjects both name the subjects of the windows, and differ"):
+        SubjectSplit().split(x, y, groups, subjects=groups[::-1])
 
 
 def test_params_repr_and_clone():

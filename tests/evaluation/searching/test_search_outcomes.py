@@ -5,6 +5,7 @@ import pytest
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold
 from small_searches import GRID, Fussy, cheap, made
 
+from biot_bd import BIOTClassifier
 from biot_bd.evaluation import (
     GridEngine,
     HalvingSearch,
@@ -20,7 +21,7 @@ from biot_bd.evaluation.model_selection.folds import Fold
 from biot_bd.evaluation.searching.candidate_scores import best_of, ranks, summarise
 from biot_bd.evaluation.searching.inner_folds import make_inner_folds
 from biot_bd.evaluation.searching.trial import TrialOutcome, trial_seed
-from biot_bd.exceptions import SearchError, SplitError, SubjectLeakError
+from biot_bd.exceptions import ContaminationError, SearchError, SplitError, SubjectLeakError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -224,3 +225,16 @@ def test_a_choice_on_all_subjects_is_that_of_leaving_each_out_once(tmp_path):
     np.testing.assert_allclose(ours, peer.cv_results_["mean_test_score"], rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match=r"holds another study.*validation_fraction"):
         choose(cheap(), GRID, x, tmp_path / "choice", **options)
+
+
+def test_a_checkpoint_in_the_grid_that_saw_test_subjects_is_refused_before_a_fit(monkeypatch, tmp_path):
+    x, y, subjects = made(n_subjects=4)
+    subjects = np.char.replace(subjects, "site", "chb-mit")
+    net = BIOTClassifier(device="cpu")
+    monkeypatch.setattr(BIOTClassifier, "fit", _never)
+    options = {"y": y, "groups": subjects, "inner_cv": "subject-loo", "progress": False, "folder": tmp_path / "run"}
+    with pytest.raises(ContaminationError, match="chb-mit/01, chb-mit/02, chb-mit/03"):
+        search(net, {"pretrained": [None, "six-datasets-18"]}, x, **options)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(AssertionError, match="a fit began"):  # every candidate replaces what saw them
+        search(net.set_params(pretrained="six-datasets-18"), {"pretrained": [None], "lr": [1e-3]}, x, **options)
