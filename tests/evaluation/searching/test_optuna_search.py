@@ -1,5 +1,6 @@
 """Optuna as engine proposes, prunes and stores as Optuna's own loop does."""
 
+import shutil
 import sqlite3
 import sys
 
@@ -88,9 +89,12 @@ def test_candidates_scores_and_choice_are_those_of_optunas_own_loop(tmp_path, pr
 
 
 def test_the_database_of_a_run_holds_what_the_tables_say(tmp_path):
-    searched(tmp_path / "run", OptunaSearch(n_trials=6, pruner=pruner(), batch=3))
-    record = SearchRecord.open(tmp_path / "run")
-    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/run/search/optuna.db")
+    folder = tmp_path / "odd? %41 #1"
+    searched(folder, OptunaSearch(n_trials=6, pruner=pruner(), batch=3))
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    record = SearchRecord.open(folder)
+    copied = shutil.copy(folder / "search" / "optuna.db", tmp_path / "copy.db")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{copied}")
     assert sorted(optuna.get_all_study_names(storage)) == ["fold-00", "fold-01"]
     for fold, ours in record.table.groupby("fold"):
         trials = optuna.load_study(study_name=f"fold-{fold:02d}", storage=storage).trials
@@ -99,7 +103,7 @@ def test_the_database_of_a_run_holds_what_the_tables_say(tmp_path):
         assert [names[trial.state.name] for trial in trials] == ours["state"].tolist()
         done = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
         assert done == ours.loc[ours["state"] == "finished", "mean"].tolist()
-    with sqlite3.connect(tmp_path / "run" / "search" / "optuna.db") as connection:
+    with sqlite3.connect(folder / "search" / "optuna.db") as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
