@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold
 from small_searches import cheap, made
 
 from biot_bd.evaluation import OptunaSearch, Range, SearchRecord, search
+from biot_bd.evaluation.searching.optuna_engine import distributions_of
 from biot_bd.exceptions import MissingExtraError
 
 optuna = pytest.importorskip("optuna")
@@ -107,19 +108,17 @@ def test_the_database_of_a_run_holds_what_the_tables_say(tmp_path):
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
-def test_distributions_of_scipy_and_of_optuna_mean_the_same(tmp_path):
-    engine, tables = OptunaSearch(n_trials=3, sampler=sampler), []
-    spaces = (
+def test_distributions_of_scipy_and_of_optuna_mean_the_same():
+    kinds = optuna.distributions
+    expected = {"C": kinds.FloatDistribution(1e-4, 1e2, log=True), "n": kinds.IntDistribution(20, 60)}
+    for c, n in (
         (Range(1e-4, 1e2, log=True), Range(20, 60)),
         (stats.loguniform(1e-4, 1e2), stats.randint(20, 61)),
-        (optuna.distributions.FloatDistribution(1e-4, 1e2, log=True), optuna.distributions.IntDistribution(20, 60)),
-    )
-    for number, (c, steps) in enumerate(spaces):
-        grid = {"logisticregression__C": c, "logisticregression__max_iter": steps}
-        searched(tmp_path / str(number), engine, grid, inner_cv=GroupKFold(2))
-        tables.append(SearchRecord.open(tmp_path / str(number)).table)
-    assert tables[0].equals(tables[1])
-    assert tables[0].equals(tables[2])
+        tuple(expected.values()),
+    ):
+        assert distributions_of([{"C": c, "n": n}]) == expected
+    assert distributions_of([{"x": stats.uniform(2, 3)}]) == {"x": kinds.FloatDistribution(2.0, 5.0)}
+    assert distributions_of([{"x": [1, "a", None]}]) == {"x": kinds.CategoricalDistribution([1, "a", None])}
 
 
 def test_whole_estimators_can_be_chosen(tmp_path):
