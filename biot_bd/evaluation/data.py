@@ -62,7 +62,11 @@ class Data:
             del state["subjects"], state["table"]
             if np.array_equal(self.y, self.X.y):
                 del state["y"]
-            if self.targets is not None and np.array_equal(self.targets, self.X.targets):
+            if (
+                (known := self.X.targets) is not None
+                and self.targets is not None
+                and np.array_equal(self.targets, known)
+            ):
                 del state["targets"]
         return state
 
