@@ -29,7 +29,7 @@ IDENTITY = "identity.json"
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenPipeline:
     """What was chosen on all subjects.
 
     Parameters
@@ -80,7 +80,7 @@ def choose(
     threshold: str | float = "balanced-accuracy",
     validation_fraction: float = 0.25,
     random_state: int = 0,
-) -> Choice:
+) -> ChosenPipeline:
     """Choose parameters by an inner split of all subjects, for a model that is fitted on all.
 
     The means of the candidates are those that they were chosen by, not scores of the model: for
@@ -101,7 +101,7 @@ def choose(
 
     Returns
     -------
-    Choice
+    ChosenPipeline
 
     Raises
     ------
@@ -185,7 +185,7 @@ def choose(
             folder, {"state": "chosen", "fingerprint": marked, **facts}, found, rounds.metric.greater_is_better
         )
     final = dict(found[0].final)
-    return Choice(with_params(estimator, final, "the chosen"), final, SearchRecord.open(folder))
+    return ChosenPipeline(with_params(estimator, final, "the chosen"), final, SearchRecord.open(folder))
 
 
 def _checked(folder: Path) -> Path:
