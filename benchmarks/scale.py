@@ -228,7 +228,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for n in sorted({*sizes, few, many}):
-            # The signal under what is searched is too long to be overlooked in a process: 2 s a window.
+            # The signal under what is searched could not be overlooked in a process: 2 s a window.
             write_store(folder / str(n), n, signal_s=2.0 * n if n == many else None)
         for n, cv in ((sizes[-1], FEW_SPLIT), (few, ALL)):
             found, said = against_baseline(folder, str(n), cv, rounds)
