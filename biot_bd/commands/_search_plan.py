@@ -79,6 +79,9 @@ def show(
     if hours is None:
         typer.echo(f"time: not known, {rests_on}")
         return
+    if hours == 0:
+        typer.echo("time: none, all is done; the command itself writes the page")
+        return
     together = (
         ""
         if jobs in (None, 1, -1)

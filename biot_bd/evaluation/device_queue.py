@@ -123,7 +123,13 @@ class DeviceQueue:
             slot.release()
 
     def holders(self) -> list[dict[str, Any]]:
-        """Return who holds devices now: ``device``, ``label``, ``process`` (its number)."""
+        """Return who holds devices now.
+
+        Returns
+        -------
+        list of dict
+            ``device``, ``label`` and ``process`` (its number) of each lease.
+        """
         found = []
         for path in sorted(self._folder().glob("*.slot")):
             told = path.with_suffix(".json")

@@ -161,7 +161,7 @@ def run_tasks(
         for outcome in _spread_out(run, tasks, at_once, how, client):
             n_finished += 1
             yield outcome
-    except (BrokenExecutor, CancelledError, ConnectionError) as error:
+    except (BrokenExecutor, CancelledError) as error:
         raise _lost(tasks, n_finished, error) from error
     except Exception as error:
         if not _of_distributed(error):
@@ -238,10 +238,11 @@ def _by_dask(client: Any, call: TaskCall, shared: Mapping[str, Any], own: Sequen
     together = client.submit(SharedValues, dict(shared), pure=False)
     futures = [client.submit(call, together, values, pure=False) for values in own]
     try:
-        for _, outcome in as_completed(futures, loop=client.loop, with_results=True):
-            yield outcome
+        for future in as_completed(futures, loop=client.loop):
+            yield future.result()  # `with_results` hands out the errors of cancelled ones as results
     finally:
-        client.cancel(futures)
+        if client.status == "running":
+            client.cancel(futures)
 
 
 @dataclass(frozen=True)

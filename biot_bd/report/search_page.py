@@ -77,8 +77,8 @@ def search_choices(record: SearchRecord, folds: Sequence[Fold]) -> list[dict[str
     -------
     list of dict
         ``fold``, ``test`` (subjects), ``candidate``, ``params``, ``shown`` (their texts),
-        ``inner``, ``inner_std``, ``n_inner``, ``outer``, ``reason`` (why ``outer`` is None, else empty),
-        ``n_tied`` (candidates with the same inner score).
+        ``inner``, ``inner_std``, ``n_inner``, ``outer``, ``reason`` (why ``outer`` is None, else
+        empty), ``n_tied`` (candidates with the same inner score).
     """
     names, name = drawing.parameters_of(record.table), str(record.facts["scoring"])
     rows = []

@@ -20,6 +20,9 @@ from biot_bd.models.weight_identity import weight_digests
 SHORT = 20
 """Most numbers of an array that are written out."""
 
+DEEPEST = 12
+"""Most levels of objects in objects that are told."""
+
 _TORCH_OWN = frozenset(vars(nn.Module())) | {"rng"}  # braindecode's transforms draw from the generator of fit
 
 
@@ -61,7 +64,7 @@ def object_text(value: Any) -> str:
 
 
 def _text(value: Any, above: tuple[int, ...]) -> str:
-    if id(value) in above:
+    if id(value) in above or len(above) > DEEPEST:
         return "..."
     inside = (*above, id(value))
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
@@ -104,6 +107,11 @@ def _object_text(value: Any, inside: tuple[int, ...]) -> str:
         return f"{kind}({', '.join(shown)})"
     if hasattr(value, "process_index") and hasattr(value, "num_processes"):  # an Accelerator holds all that it prepared
         return f"{kind}(num_processes={value.num_processes})"
+    if hasattr(value, "to_numpy"):  # tables of pandas, whose repr leaves rows out
+        names = [list(map(str, axis)) for axis in value.axes] if hasattr(value, "axes") else []
+        return f"{kind}({_digest(_text([names, value.to_numpy().tolist()], inside))})"
+    if isinstance(getattr(value, "fingerprint", None), str):  # Windows
+        return f"{kind}({_digest(value.fingerprint)})"
     own = type(value).__repr__
     text = "" if own is object.__repr__ else repr(value)
     if text and " at 0x" not in text:

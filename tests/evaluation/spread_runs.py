@@ -32,6 +32,8 @@ class Mortal(ClassifierMixin, BaseEstimator):
         self.death, self.once, self.seconds = death, once, seconds
 
     def fit(self, X, y):
+        if self.seconds:
+            print("a fit begins", flush=True)  # in the log of a job
         time.sleep(self.seconds)
         if self.death is not None and self.dies():
             os.kill(os.getpid(), signal.SIGKILL)

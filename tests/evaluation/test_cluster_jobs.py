@@ -177,11 +177,10 @@ def test_a_killed_job_is_told_and_the_same_call_goes_on(alone, tmp_path):
 def test_a_preempted_job_goes_on(alone, tmp_path):
     call = partial(run, tmp_path / "run", cv="subject-kfold-2", seconds=6.0)
     jobs = submit_folds(call, cluster="local", n_at_once=2)
-    deadline = time.monotonic() + 100
-    while "Loading pickle" not in (jobs[0].stdout() or "") + (jobs[0].stderr() or ""):
+    deadline = time.monotonic() + 150
+    while "a fit begins" not in (jobs[0].stdout() or ""):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    time.sleep(4)  # the signal is handled once the job is read
     command = ["ps", "-o", "pid=", "--ppid", str(jobs[0].job_id)]
     for child in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split():
         os.kill(int(child), signal.SIGUSR2)

@@ -1,5 +1,7 @@
 """Folds on dask's workers: the same digits; a worker or the parent is killed, and nothing is lost."""
 
+import threading
+
 import joblib
 import pytest
 from spread_runs import assert_equal, demo_windows, finished_folds, kill_parent, run, trained
@@ -63,3 +65,12 @@ def test_a_killed_parent_leaves_its_folds_and_only_missing_ones_are_computed(alo
     assert 0 < len(before) < 4
     assert_equal(run(tmp_path / "run", seconds=3.0, death=death), alone)
     assert before.items() <= finished_folds(tmp_path / "run").items()
+
+
+def test_a_scheduler_that_is_gone_is_told(alone, tmp_path):
+    cluster = distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client, joblib.parallel_config("dask", client=client):
+        threading.Timer(0.7, client.close).start()  # what a client does that has lost its scheduler
+        with pytest.raises(LostWorkerError, match="the same call again"):
+            run(tmp_path / "run", seconds=1.5, n_jobs=2)
+    assert_equal(run(tmp_path / "run", seconds=1.5), alone)

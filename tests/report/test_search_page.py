@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from handmade_run import SUBJECTS, write_run
 from made_searches import GRID, made_record
+from sklearn.dummy import DummyClassifier
 
+from biot_bd.evaluation import search
 from biot_bd.report import write_report
 from biot_bd.report.drawing import search as drawing
 from biot_bd.report.run_folder import read_run
@@ -16,16 +18,21 @@ from biot_bd.report.search_page import search_choices, stability
 THREE = {**GRID, "clf__sampler": ["class-balanced", None]}
 
 
-@pytest.fixture
-def page(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
     """A function that writes the page of a run with a record, and returns record and section."""
-    run = write_run(tmp_path / "run", SUBJECTS, without_seizures="site/03")
+    written = {}
 
     def write(**changes):
-        record = made_record(run.folder, **changes)
-        monkeypatch.setattr("biot_bd.report.writer.search_of", lambda folder: record)
-        text = write_report(run.folder).read_text(encoding="utf-8")
-        return record, text[text.index('<section aria-labelledby="search">') :].partition("</section>")[0]
+        key = repr(changes)
+        if key not in written:
+            run = write_run(tmp_path_factory.mktemp("page") / "run", SUBJECTS, without_seizures="site/03")
+            record = made_record(run.folder, **changes)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("biot_bd.report.writer.search_of", lambda folder: record)
+                text = write_report(run.folder).read_text(encoding="utf-8")
+            written[key] = record, text[text.index('<section aria-labelledby="search">') :].partition("</section>")[0]
+        return written[key]
 
     return write
 
@@ -41,7 +48,7 @@ def test_each_fold_stands_with_its_choice_its_inner_and_its_outer_score(page):
 
 
 def test_how_often_each_value_was_chosen_adds_up_to_the_folds(page):
-    record, section = page(n_folds=3, grid=THREE)
+    record, section = page(grid=THREE)
     choices = search_choices(record, read_run(record.folder).folds)
     for name, counts in stability(choices).items():
         chosen = record.table.loc[record.table["chosen"], name].map(drawing.value_text)
@@ -147,3 +154,14 @@ def test_what_a_grid_says_is_no_markup(page):
 def test_a_run_without_a_search_has_no_section(tmp_path):
     run = write_run(tmp_path / "run", SUBJECTS)
     assert 'id="search"' not in write_report(run.folder).read_text(encoding="utf-8")
+
+
+def test_a_search_over_more_than_two_classes_has_its_section_too(tmp_path):
+    y = np.tile(np.arange(30) % 3, 3)
+    x = np.random.default_rng(0).normal(size=(90, 2, 50)).astype(np.float32)
+    subjects = np.repeat(["site/01", "site/02", "site/03"], 30)
+    grid = {"strategy": ["prior", "stratified"], "random_state": [0, 1]}
+    search(DummyClassifier(), grid, x, y=y, groups=subjects, folder=tmp_path / "run", progress=False)
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "3 outer folds, 4 candidates a fold, " in text
+    assert 'id="search-plane-title"' in text

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from braindecode.augmentation import AmplitudeScale, GaussianNoise
@@ -73,6 +74,10 @@ def distinct():
         [np.arange(100), np.arange(2.0)],
         [np.arange(100)[::-1], np.arange(2.0)],
         {"a", "b", "c", "d"},
+        pd.DataFrame({"a": np.arange(500)}),
+        pd.DataFrame({"b": np.arange(500)}),
+        pd.DataFrame({"a": np.where(np.arange(500) == 250, -1, np.arange(500))}),
+        pd.Series(np.arange(500)),
     ]
 
 

@@ -32,7 +32,7 @@ IDENTITY = "identity.json"
 class Choice:
     """What was chosen on all subjects.
 
-    Attributes
+    Parameters
     ----------
     pipeline : estimator
         The estimator with the chosen parameters, not fitted.
@@ -44,6 +44,19 @@ class Choice:
     See Also
     --------
     choose : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, choose
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 3).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (60, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> grid = {f"{pipeline.steps[-1][0]}__C": [1.0]}
+    >>> choice = choose(pipeline, grid, X, "runs/chosen", y=y, groups=subjects, progress=False)
+    >>> choice.params
+    {'logisticregression__C': 1.0}
     """
 
     pipeline: Any
@@ -75,11 +88,15 @@ def choose(
 
     Parameters
     ----------
-    estimator, grid, X, y, groups, inner_cv, n_jobs, progress, engine, scoring, threshold
+    estimator, grid, X : object
         As in :func:`search`.
     folder : path
         Gets ``search.json`` and ``search/``; a call that was killed goes on with the same call.
-    validation_fraction, random_state
+    y, groups, inner_cv, n_jobs, progress, engine, scoring, threshold : object
+        As in :func:`search`.
+    validation_fraction : float
+        As in :func:`search`.
+    random_state : int
         As in :func:`search`.
 
     Returns

@@ -50,7 +50,7 @@ SCORE_TYPES = {
 class SearchRecord:
     """What a search tried, and what it chose in each outer fold.
 
-    Attributes
+    Parameters
     ----------
     folder : Path
         The run folder.

@@ -184,8 +184,16 @@ def planned_fits(
 
     Parameters
     ----------
-    estimator, grid, X
-        As in :func:`~biot_bd.evaluation.search`, as all others.
+    estimator, grid, X : object
+        As in :func:`~biot_bd.evaluation.search`.
+    y, groups, cv, inner_cv, folder, engine, scoring, splits_from : object
+        As in :func:`~biot_bd.evaluation.search`.
+    validation_fraction : float
+        As in :func:`~biot_bd.evaluation.search`.
+    random_state : int
+        As in :func:`~biot_bd.evaluation.search`.
+    allow_contaminated : bool
+        As in :func:`~biot_bd.evaluation.search`.
 
     Returns
     -------

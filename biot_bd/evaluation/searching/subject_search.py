@@ -61,6 +61,7 @@ def search(
         Parameters (``"biotclassifier__lr"``) with lists of values; for engines that draw also with
         a :class:`Range` or a distribution.
     X : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
+        What is scored, as ``windows`` of :func:`~biot_bd.cross_validate`.
     y, groups : array, optional
         As in :func:`~biot_bd.cross_validate`: labels, and the subject of each window.
     cv : str or splitter
@@ -82,7 +83,11 @@ def search(
         :class:`RandomSearch`, :class:`HalvingSearch`, :class:`OptunaSearch`.
     scoring : str, Metric, callable or sequence of them
         The first chooses; all score the chosen.
-    threshold, validation_fraction, title, notes, splits_from, allow_contaminated, event_detector
+    threshold, title, notes, splits_from, event_detector : object
+        As in :func:`~biot_bd.cross_validate`.
+    validation_fraction : float
+        Share of the training subjects that validate, of outer and of inner folds.
+    allow_contaminated : bool
         As in :func:`~biot_bd.cross_validate`.
     random_state : int
         Seed of the splits and, with the numbers of outer fold, candidate and inner fold, of every
