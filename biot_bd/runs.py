@@ -218,6 +218,10 @@ def finishing(what: str) -> Iterator[None]:
     what : str
         What is there afterwards, e.g. ``"models/mine holds the model"``.
 
+    Yields
+    ------
+    None
+
     See Also
     --------
     what_is_finished : Tells it.
@@ -245,6 +249,10 @@ def is_finishing() -> bool:
     Returns
     -------
     bool
+
+    See Also
+    --------
+    finishing : The block.
 
     Examples
     --------
