@@ -61,7 +61,7 @@ class TrainingOptions:
     model: Annotated[
         str | None,
         typer.Option(
-            help="Registered model (default: biot, or that of a pretraining); for cv also a baseline: eegnet, bdtcn, spectral-power, line-length, always-on, always-off."
+            help="Registered model (default: biot, or that of a pretraining); for cv and search also a baseline: eegnet, bdtcn, spectral-power, line-length, always-on, always-off."
         ),
     ] = None
     loss: Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")] = None
