@@ -94,7 +94,7 @@ def set_up(
         allow_contaminated=allow_contaminated,
         event_detector=event_detector,
         variants=variants,
-        weights=weights_in(estimator, grids),
+        weights=variants or weights_in(estimator, grids),
     )
     inner = [
         make_inner_folds(

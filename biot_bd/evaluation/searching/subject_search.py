@@ -15,7 +15,7 @@ from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, finish, opened
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import Cells, read_facts
 from biot_bd.evaluation.searching.grids import with_params
-from biot_bd.evaluation.searching.search_notes import choice_lines
+from biot_bd.evaluation.searching.search_notes import choice_lines, seen_notes
 from biot_bd.evaluation.searching.search_record import RECORD, search_facts, write_record
 from biot_bd.evaluation.searching.search_rounds import FoldSearch, run_rounds
 from biot_bd.evaluation.searching.search_setup import set_up
@@ -172,7 +172,7 @@ def search(
             retry=before is None,
         )
         facts = {**setup.facts, **to_jsonable(search_facts(found, common=setup.n_known > 0))}
-        facts["notes"] = choice_lines(setup.rounds, found)
+        facts["notes"] = [*seen_notes(setup.rounds, plan.origins), *choice_lines(setup.rounds, found)]
         _check_same_choice(plan, before, facts["chosen"])
         if plan.folder is not None:
             marked = {"state": "chosen", "fingerprint": plan.run["fingerprint"], **facts}

@@ -3,19 +3,21 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, PredefinedSplit
 from small_searches import GRID, Fussy, cheap, made, without_times
 
-from biot_bd import BIOTClassifier
-from biot_bd.evaluation import OptunaSearch, Range, SearchRecord, search
-from biot_bd.exceptions import RunFolderError, SearchError, SplitError
+from biot_bd import BIOTClassifier, save_pipeline
+from biot_bd.evaluation import OptunaSearch, RandomSearch, Range, SearchRecord, choose, search
+from biot_bd.exceptions import ContaminationError, RunFolderError, SearchError, SplitError
 
+TINY = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1, "module__hop_length": 100}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def searched(folder=None, estimator=None, grid=GRID, **options):
-    x, y, subjects = made(n_subjects=4)
+def searched(folder=None, estimator=None, grid=GRID, data=None, **options):
+    x, y, subjects = made(n_subjects=4) if data is None else data
     options = {"cv": GroupKFold(2), "inner_cv": "subject-loo", "progress": False, **options}
     return search(estimator or cheap(), grid, x, y=y, groups=subjects, folder=folder, **options)
 
@@ -133,3 +135,57 @@ def test_a_damaged_database_of_optuna_is_made_anew(tmp_path):
     (tmp_path / "search" / "optuna.db").write_bytes(b"no database " * 100)
     assert _optuna(tmp_path, n_trials=2).run["search"] == result.run["search"]
     assert (tmp_path / "search" / "optuna.db").read_bytes().startswith(b"SQLite format 3")
+
+
+class _Drawn:
+    """A distribution of checkpoints."""
+
+    def __init__(self, checkpoint):
+        self.checkpoint = checkpoint
+
+    def rvs(self, size=None, random_state=None):
+        return str(self.checkpoint)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Two small networks that were trained on site/00 and site/01 of the data."""
+    folder, (x, y, subjects) = tmp_path_factory.mktemp("checkpoints"), _for_nets(n_subjects=2)
+    net = BIOTClassifier(max_epochs=1, device="cpu", verbose=0, train_split=None, **TINY)
+    for seed in (0, 1):
+        save_pipeline(net.set_params(random_state=seed).fit(x, y, groups=subjects), folder / str(seed))
+    return net, folder
+
+
+def _for_nets(n_subjects):
+    x, y, subjects = made(n_subjects=n_subjects, n=8)
+    return np.tile(x, 5), y, subjects
+
+
+def test_checkpoints_that_a_distribution_draws_are_looked_at(checkpoints, monkeypatch):
+    net, folder = checkpoints
+    monkeypatch.setattr(BIOTClassifier, "fit", _never)
+    with pytest.raises(ContaminationError, match="site/00, site/01"):
+        searched(estimator=net, grid={"pretrained": _Drawn(folder / "0")}, engine=RandomSearch(1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_choice_names_who_was_seen_and_knows_a_checkpoint_by_its_content(checkpoints, tmp_path):
+    net, folder = checkpoints
+    x, y, subjects = data = _for_nets(n_subjects=4)
+    shutil.copytree(folder / "0", tmp_path / "net")
+    options = {"y": y, "groups": subjects, "inner_cv": "subject-kfold-2", "progress": False}
+    grid = {"pretrained": [str(tmp_path / "net")]}
+    notes = choose(net, grid, x, tmp_path / "choice", **options).record.facts["notes"]
+    assert any("compared on subjects whom a checkpoint saw" in note and "site/00, site/01" in note for note in notes)
+    clean = {"cv": _Halves(), "inner_cv": "subject-loo", "data": data}  # site/00 and site/01 are inside only
+    assert any("compared on subjects whom" in note for note in searched(estimator=net, grid=grid, **clean).notes)
+    shutil.rmtree(tmp_path / "net")
+    shutil.copytree(folder / "1", tmp_path / "net")
+    with pytest.raises(RunFolderError, match="checkpoints: was"):
+        choose(net, grid, x, tmp_path / "choice", **options)
+
+
+class _Halves:
+    def split(self, X, y=None, groups=None):
+        yield (groups < "site/02").nonzero()[0], (groups >= "site/02").nonzero()[0]
