@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FILES = (".toml", ".json")
 ENGINES = ("grid", "random", "halving", "optuna")
+_FEW = 16  # windows of a class: more than the parts of anything that is divided again
 EXAMPLE = "--grid lr=1e-4,1e-3 or --grid lr=1e-5..1e-3:log"
 
 
@@ -125,8 +126,8 @@ def check_grid(
     """Raise for a parameter that the pipeline does not have, and a value of which nothing can be
     made.
 
-    Every value is tried once, beside the first value of the others; so all that is refused
-    belongs to the grid.
+    Every value is tried once, beside the first value of the others, on a few windows; so all that
+    is refused belongs to the grid.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def check_grid(
     """
     from sklearn.base import clone
 
-    from biot_bd.commands._pipelines import build_pipeline
+    from biot_bd.commands._pipelines import build_pipeline, given_options
     from biot_bd.training import BIOTClassifier
 
     steps, last = [name for name, _ in pipeline.steps], pipeline.steps[-1][0]
@@ -153,6 +154,10 @@ def check_grid(
     both = sorted(set(grid) & set(params))
     if both:
         raise ValueError(f"--grid {both[0]}: --param gives it one value; leave one out")
+    given = given_options(options)
+    twice = next((key for key in grid if _own_name(key, last) in given), None)
+    if twice is not None:
+        raise ValueError(f"--grid {twice}: {given[_own_name(twice, last)]} gives it one value; leave one out")
     elsewhere = {key for key in grid if not neural or key.partition("__")[0] in steps[:-1]}
     known = set(pipeline.get_params())
     for key in elsewhere:
@@ -166,8 +171,32 @@ def check_grid(
             try:
                 build_pipeline(windows, options, params={**params, **own})
             except ValueError as error:
-                raise type(error)(str(error).replace("--param", "--grid")) from error
-        clone(pipeline).set_params(**others)
+                text = str(error).replace("--param", "--grid")
+                raise type(error)(text if "--grid" in text else f"--grid {_text(own)}: {text}") from error
+        if others:
+            tried = clone(pipeline).set_params(**others)
+            try:
+                _try_on_few(tried[:-1] if neural else tried, windows)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"--grid {_text(others)}: {error}") from error
+
+
+def _text(candidate: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in candidate.items()
+    )
+
+
+def _try_on_few(pipeline: Pipeline, windows: Windows) -> None:
+    """Fit on the first windows of each class: scikit-learn looks at parameters in ``fit``."""
+    import warnings
+
+    import numpy as np
+
+    rows = np.concatenate([np.flatnonzero(windows.y == label)[:_FEW] for label in np.unique(windows.y)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so few windows they say nothing
+        pipeline.fit(windows[rows], windows.y[rows])
 
 
 def _one_by_one(grid: Mapping[str, list[Any] | Bounds]) -> Iterator[dict[str, Any]]:
@@ -251,12 +280,16 @@ def _bounds(key: str, text: str) -> Bounds | None:
     """Return a range; None of a text that is none."""
     ends, colon, how = text.partition(":")
     low, dots, high = ends.partition("..")
-    if not dots or (colon and how != "log"):
+    if not dots:
         return None
     try:
         numbers = [_number(low), _number(high)]
     except ValueError:
         return None
+    if colon and how != "log":
+        raise ValueError(
+            f"--grid {key}={text}: expected LOW..HIGH or LOW..HIGH:log, found {':' + how!r} behind the range"
+        )
     if not numbers[0] < numbers[1]:
         raise ValueError(
             f"--grid {key}={text}: the range ends before it begins; expected LOW..HIGH with LOW below HIGH"

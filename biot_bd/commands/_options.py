@@ -153,13 +153,13 @@ class ParallelOptions:
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Folds computed at once, sharing the processors; -1 for one a processor. Default: 1; of slurm and of --scheduler as many as there are."
+            help="Folds, and fits of a search, computed at once, sharing the processors; -1 for one a processor. Default: 1; of slurm and of --scheduler as many as there are."
         ),
     ] = None
     backend: Annotated[
         str,
         typer.Option(
-            help="loky (processes), sequential, threading, dask (processes, or --scheduler), dask-slurm (jobs of SLURM that stay), slurm (a job a fold), or local (such jobs without a cluster)."
+            help="loky (processes), sequential, threading, dask (processes, or --scheduler), dask-slurm (jobs of SLURM that stay), slurm (a job a fold or fit), or local (such jobs without a cluster)."
         ),
     ] = "loky"
     scheduler: Annotated[
@@ -178,7 +178,7 @@ class ParallelOptions:
     ] = None
     gpus: Annotated[int, typer.Option(help="GPUs of a job of slurm.", min=0)] = 0
     folds_per_gpu: Annotated[
-        str, typer.Option(help="Folds on a GPU at once: a number, or auto for as many as its memory holds.")
+        str, typer.Option(help="Folds or fits on a GPU at once: a number, or auto for as many as its memory holds.")
     ] = "1"
     wait: Annotated[
         bool,

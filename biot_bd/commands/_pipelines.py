@@ -387,6 +387,12 @@ def describe_model(
     return f"{name}, fine-tuned {' + '.join(finetune)}" if finetune else name
 
 
+def given_options(options: TrainingOptions) -> dict[str, str]:
+    """Return the classifier's parameters that options give, each with the option's name."""
+    given = [name for name in _CLASSIFIER if getattr(options, name) not in (None, [])]
+    return {_RENAMED.get(name, name): f"--{name.replace('_', '-')}" for name in given}
+
+
 def study_parameters(options: TrainingOptions) -> dict[str, Any]:
     """Return what ``cross_validate`` and ``fit_all`` take of the options."""
     return {

@@ -199,8 +199,10 @@ def _choices_table(choices: Sequence[Mapping[str, Any]], record: SearchRecord) -
 
     from biot_bd.number_texts import score_text
     from biot_bd.report.drawing.search import short_names
+    from biot_bd.report.text import LABELS
 
-    metric, names = record.facts["scoring"], short_names(list(choices[0]["shown"]) if choices else [])
+    metric = LABELS.get(record.facts["scoring"], record.facts["scoring"])
+    names = short_names(list(choices[0]["shown"]) if choices else [])
     table = Table(title=f"chosen inside each fold by {metric}", title_justify="left")
     for heading in ("fold", "test"):
         table.add_column(heading)

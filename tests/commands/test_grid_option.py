@@ -71,6 +71,7 @@ def test_a_file_holds_the_same_as_options(tmp_path, suffix):
         (["lr=1,2", "lr=3"], "--grid lr is given twice"),
         (["lr=1,2,1"], "--grid lr: the value 1 is given twice"),
         (["lr=1e-3..1e-5"], "the range ends before it begins"),
+        (["lr=1e-5..1e-3:lg"], "found ':lg' behind the range"),
         (["lr=0..1:log"], "a logarithmic range must begin above 0"),
         (["lr=[]"], None),
         (["nowhere.toml"], "--grid nowhere.toml: no such file"),

@@ -51,6 +51,7 @@ def test_choices_stand_beside_the_scores_and_inner_ones_are_called_too_good(sear
     record = SearchRecord.open(out)
     for row in record.table[record.table["chosen"]].itertuples():
         assert re.search(rf"│ {row.fold} .*│ +{row.mean:.3f} │", told)
+    assert "chosen inside each fold by AUC-PR" in told
     assert "so too good" in told
     assert "report: " in told
     assert "tensorboard" not in told  # a regression leaves no curves
@@ -111,6 +112,11 @@ def test_a_dry_run_measures_a_network(store, tmp_path, capsys):
     [
         (("--grid", "logisticregression__c=1,2"), "did you mean 'logisticregression__C'"),
         (("--grid", "C=1,2", "--engine", "random", "--trials", "0"), "--trials"),
+        (
+            ("--grid", "C=0.1,high"),
+            "--grid logisticregression__C=high: The 'C' parameter of LogisticRegression must be",
+        ),
+        (("--grid", 'linelength__summary=null,["mode"]'), '--grid linelength__summary=["mode"]: summary is None or'),
     ],
 )
 def test_what_a_baseline_does_not_have_is_said_before_anything_is_written(store, tmp_path, capsys, words, message):
@@ -125,7 +131,11 @@ def test_what_a_baseline_does_not_have_is_said_before_anything_is_written(store,
     [
         (("--grid", "module__num_leyers=1,2"), "--grid module__num_leyers: biot takes"),
         (("--grid", "module__embed_dim=16,15"), "embed_dim=15 must be a multiple of num_heads=2"),
-        (("--grid", "lr=0.1,0.01", "--lr", "0.1"), "--grid lr"),
+        (("--grid", "lr=0.1,0.01", "--lr", "0.1"), "--grid lr: --lr gives it one value; leave one out"),
+        (("--grid", "epochs=2,3", "--epochs", "2"), "--grid epochs: --epochs gives it one value"),
+        (("--grid", "lr=0.1,high"), "--grid lr=high: lr must be a number"),
+        (("--grid", "lrr=0.1,0.01"), "--grid lrr=0.1: the classifier does not take"),
+        (("--grid", "percentilescaler__q=95,101"), "--grid percentilescaler__q=101: "),
         (("--grid", "lr=0.1,0.01", "--param", "lr=0.1"), "--param gives it one value"),
         (("--grid", "sampler=class-balanced,clas-balanced"), "clas-balanced"),
         (("--grid", "montagemapper__montag=biot-16,biot-18"), "did you mean 'montagemapper__montage'"),

@@ -129,7 +129,7 @@ def best_of(scores: Sequence[CandidateScore], greater_is_better: bool, where: st
     if not whole:
         first = scores[0]
         raise SearchError(
-            f"{where}: all {len(scores)} candidates failed; candidate {first.candidate} ({params_text(first.params)}), "
+            f"{where}: no candidate of {len(scores)} could be fitted; candidate {first.candidate} ({params_text(first.params)}), "
             f"{first.reason}"
         )
     best = ranked(whole, greater_is_better)[0]

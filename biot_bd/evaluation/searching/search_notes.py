@@ -44,7 +44,10 @@ def choice_lines(rounds: SearchPlan, found: Sequence[FoldSearch]) -> list[str]:
     for fold in found:
         chosen.setdefault(params_text(fold.final), []).append(str(fold.fold))
     lines = [f"parameters chosen in each fold by {metric} of inner folds, out of {n_candidates} candidates"]
-    lines += [f"chosen in fold(s) {', '.join(folds)}: {params}" for params, folds in chosen.items()]
+    lines += [
+        f"chosen in {'fold' if len(folds) == 1 else 'folds'} {', '.join(folds)}: {params}"
+        for params, folds in chosen.items()
+    ]
     lines += inner_notes(rounds.inner, rounds.outer)
     undefined = [
         (o.fold, o.inner, o.reason) for f in found for o in f.outcomes if o.state == "finished" and o.score is None

@@ -199,7 +199,9 @@ def test_a_later_rung_stands_before_a_better_score_of_an_earlier_one():
 def test_one_failed_fit_puts_a_candidate_out():
     outcomes = [outcome(0, 0, 0.9), outcome(0, 1, None, "failed"), outcome(1, 0, 0.1), outcome(1, 1, 0.1)]
     assert best_of(summarise(outcomes, {0: {}, 1: {}}, set()), True, "fold 0").candidate == 1
-    with pytest.raises(SearchError, match=r"fold 0: all 1 candidates failed; candidate 0 \(\), inner fold 1: why"):
+    with pytest.raises(
+        SearchError, match=r"fold 0: no candidate of 1 could be fitted; candidate 0 \(\), inner fold 1: why"
+    ):
         best_of(summarise(outcomes[:2], {0: {}}, set()), True, "fold 0")
 
 

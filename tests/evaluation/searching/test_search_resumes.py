@@ -137,7 +137,7 @@ def test_a_record_of_an_unfinished_search_says_what_to_do(copied):
 def test_fits_that_failed_are_tried_again_until_the_choice_is_made(tmp_path):
     grid = {"broken": [True]}
     with pytest.raises(
-        SearchError, match=r"fold 0: all 1 candidates failed; candidate 0 \(broken=True\).*out of order"
+        SearchError, match=r"fold 0: no candidate of 1 could be fitted; candidate 0 \(broken=True\).*out of order"
     ):
         searched(tmp_path / "run", Fussy(), grid)
     Fussy.repaired = True
