@@ -112,6 +112,8 @@ def as_grids(grid: Any) -> list[dict[str, Any]]:
 def _values(name: str, values: Any) -> Any:
     if is_drawn(values):
         return values
+    if isinstance(values, (set, frozenset)):
+        raise TypeError(f"grid: {name} has a set, whose order differs from call to call; give a list of values")
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"grid: {name} has {values!r}; give a list of values, a Range or a distribution")
     found = list(values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else values)
