@@ -127,6 +127,15 @@ def is_drawn(values: Any) -> bool:
     return hasattr(values, "rvs") or any(base.__name__ == "BaseDistribution" for base in type(values).__mro__)
 
 
+def some_value(values: Any) -> Any:
+    """Return a value of a parameter: the first of a list or choice, the lowest of a range."""
+    if not is_drawn(values):
+        return values[0]
+    if getattr(values, "choices", ()):
+        return values.choices[0]
+    return values.low if hasattr(values, "low") else values.rvs(random_state=0)
+
+
 def with_params(estimator: Any, params: Mapping[str, Any], what: str) -> Any:
     """Return a clone with other parameters.
 

@@ -14,7 +14,14 @@ from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, identify, plan_ru
 from biot_bd.evaluation.run_facts import Cells
 from biot_bd.evaluation.searching.engine import Engine
 from biot_bd.evaluation.searching.engines import as_engine, engine_facts
-from biot_bd.evaluation.searching.grids import as_grids, describe_grid, grid_texts, weights_in, with_params
+from biot_bd.evaluation.searching.grids import (
+    as_grids,
+    describe_grid,
+    grid_texts,
+    some_value,
+    weights_in,
+    with_params,
+)
 from biot_bd.evaluation.searching.inner_folds import InnerFolds, make_inner_folds
 from biot_bd.evaluation.searching.search_rounds import SearchPlan, check_inside
 from biot_bd.evaluation.study_identity import describe, final_step
@@ -130,12 +137,22 @@ def known_variants(estimator: Any, engine: Engine, grids: Sequence[Mapping[str, 
     ValueError
         The estimator does not take them.
     """
-    names = {name for part in grids for name in part}
-    _check_not_set_in_folds(estimator, names)
+    _check_not_set_in_folds(estimator, {name for part in grids for name in part})
     known = engine.candidates(grids, random_state)
-    if not known and (unknown := sorted(names - set(estimator.get_params()))):
-        raise ValueError(f"grid: {type(estimator).__name__} has no parameter {', '.join(unknown)}")
+    if not known:
+        for part in grids:
+            _check_parameters(estimator, part)
     return [with_params(estimator, params, f"candidate {number}") for number, params in enumerate(known)]
+
+
+def _check_parameters(estimator: Any, part: Mapping[str, Any]) -> None:
+    """Raise for a parameter that is not there: nets list none of their module's beforehand."""
+    unlisted = [name for name in part if name not in estimator.get_params()]
+    for name in unlisted:
+        try:
+            with_params(estimator, {name: some_value(part[name])}, "grid")
+        except ValueError as error:
+            raise ValueError(f"grid: {type(estimator).__name__} has no parameter {name}") from error
 
 
 SET_IN_FOLDS = {

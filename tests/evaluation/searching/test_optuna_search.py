@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GroupKFold
 from small_searches import cheap, made
 
-from biot_bd.evaluation import OptunaSearch, Range, SearchRecord, search
+from biot_bd import BIOTClassifier
+from biot_bd.evaluation import OptunaSearch, Range, SearchRecord, planned_fits, search
 from biot_bd.evaluation.searching.optuna_engine import distributions_of
 from biot_bd.exceptions import MissingExtraError
 
@@ -146,3 +147,15 @@ def test_without_optuna_the_extra_is_named(monkeypatch):
 def test_parameters_without_meaning_are_refused(given):
     with pytest.raises(ValueError, match=next(iter(given))):
         OptunaSearch(**given)
+
+
+@pytest.mark.parametrize(
+    "values", [Range(8, 16), [8, 16], stats.randint(8, 17), optuna.distributions.CategoricalDistribution([8, 16])]
+)
+def test_parameters_of_a_nets_module_are_taken_and_others_are_named(values):
+    x, y, subjects = made()
+    net, options = BIOTClassifier(max_epochs=1), {"y": y, "groups": subjects, "engine": OptunaSearch(2), **OPTIONS}
+    del options["progress"]
+    assert planned_fits(net, {"module__embed_dim": values}, x, **options)["inner_fits"] == 2 * 2 * 3
+    with pytest.raises(ValueError, match="BIOTClassifier has no parameter embed_dim"):
+        planned_fits(net, {"embed_dim": values}, x, **options)
