@@ -26,9 +26,11 @@ from _store_of_windows import write_store
 from baseline import COMMIT, environment, run
 
 MB = 2**20
+WINDOW_BYTES = 16 * 2000 * 4
+N_PROCESSES = 3
 WANTED, MOST_MB, MOST_EXPONENT = 3.0, 3 * 1024, 1.1
 FEW_SPLIT, ALL = "subject-kfold-3", "subject-loo"
-GRID = {"biotclassifier__lr": [1e-4, 1e-3, 1e-2], "biotclassifier__weight_decay": [0.0, 1e-4, 1e-2]}
+GRID = {"biotclassifier__lr": [1e-4, 1e-3, 1e-2], "biotclassifier__batch_size": [32, 64, 128]}
 
 OVERHEAD = """
 import inspect, shutil
@@ -67,8 +69,8 @@ tell(marks[-1] - marks[0], {"parts": np.diff(marks).tolist(), "scores": scores, 
 
 SEARCH = """
 import json, sys
+from itertools import islice
 from pathlib import Path
-import numpy as np
 import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -91,7 +93,7 @@ if how == "search":
 else:
     cv = SubjectSplit("subject-kfold-3")
     if how == "one-subject":  # the size of what is selected grows, not the time
-        cv = list(SubjectSplit("subject-loo").split(windows, windows.y, windows.groups))[:3]
+        cv = list(islice(SubjectSplit("subject-loo").split(windows, windows.y, windows.groups), 3))
     found = GridSearchCV(pipeline, grid, cv=cv, scoring="roc_auc", n_jobs=2, refit=False, error_score="raise")
     found.fit(windows, windows.y, groups=windows.groups)
 """
@@ -117,8 +119,7 @@ def against_baseline(folder: Path, store: str, cv: str, rounds: int) -> tuple[li
     np.testing.assert_allclose(told["now"]["scores"], told["baseline"]["scores"], rtol=1e-9)
     rows = summarise(times, ["baseline"])
     for row in rows:
-        parts = zip(("cross_validate", "assess", "write_report"), told[str(row["way"])]["parts"], strict=True)
-        row |= {"windows": store, "cv": cv, **{f"{name}_s": seconds for name, seconds in parts}}
+        row |= {"windows": store, "cv": cv, **dict(zip(PARTS, told[str(row["way"])]["parts"], strict=True))}
     return rows, f"{told['now']['rows']:,} rows of predictions, {told['baseline']['rows']:,} in the baseline"
 
 
@@ -173,65 +174,71 @@ def _memory_of(parent: psutil.Process) -> dict[str, float]:
     return total
 
 
+Found = tuple[list[dict[str, Any]], list[str], list[dict[str, Any]]]
+PARTS = ("cross_validate_s", "assess_s", "write_report_s")
+
+
+def growth_of_overhead(folder: Path, sizes: list[int]) -> Found:
+    """Time this checkout at several sizes, all subjects left out in turn."""
+    rows, grown = [], []
+    for n in sizes:
+        seconds, told = measured(Path(sys.executable), str(n), ALL, folder, folder / "now")
+        grown.append(seconds)
+        parts = dict(zip(PARTS, told["parts"], strict=True))
+        rows.append({"way": "now", "median_s": seconds, "windows": str(n), "cv": ALL, **parts})
+    slope = exponent(sizes[-2:], grown[-2:])
+    note = (
+        f"seconds grow with the number of windows to the power of {exponent(sizes, grown):.2f} "
+        f"({', '.join(f'{n:,}' for n in sizes)}), {slope:.2f} between the last two"
+    )
+    return rows, [note], [limit("overhead: exponent of its growth with the windows", slope, MOST_EXPONENT, "")]
+
+
+def memory_of_grids(folder: Path, n: int) -> Found:
+    """Measure a 3 x 3 grid with two workers, scikit-learn's and ours."""
+    rows, targets = [], []
+    for how, what in (("grid", "GridSearchCV"), ("search", "biot_bd.evaluation.search")):
+        found = peak_of_search(folder / str(n), how, folder / f"searched-{how}", GRID)
+        rows.append({"way": f"{what}, 3 x 3, 2 workers", "windows": str(n), **found})
+        said = f"{what}, 3 x 3, 2 workers, {n:,} windows ({n * WINDOW_BYTES / MB:,.0f} MB in float32): unshared memory"
+        targets.append(limit(said, found["unshared_mb"], MOST_MB, "MB"))
+    return rows, [], targets
+
+
+def growth_of_memory(folder: Path, sizes: list[int]) -> Found:
+    """Measure two candidates at several sizes, each tested on three single subjects."""
+    few = {"biotclassifier__lr": GRID["biotclassifier__lr"][:2]}
+    found = [peak_of_search(folder / str(n), "one-subject", folder / "unused", few) for n in sizes]
+    way = "GridSearchCV, 2 candidates, 2 workers, tests on single subjects"
+    rows = [{"way": way, "windows": str(n), **one} for n, one in zip(sizes, found, strict=True)]
+    more = (found[-1]["unshared_mb"] - found[0]["unshared_mb"]) / (sizes[-1] - sizes[0]) * MB / N_PROCESSES
+    note = (
+        f"unshared memory grows by {more:.0f} bytes a window in each of {N_PROCESSES} processes (the table of windows); a window "
+        f"in float32 has {WINDOW_BYTES:,}"
+    )
+    what = "search, 2 workers: unshared memory of each process, a window more"
+    return rows, [note], [limit(what, more, WINDOW_BYTES / 100, "bytes")]
+
+
 def main() -> None:
     options = arguments(__doc__ or "")
     sizes, few, many = ([4_000, 8_000], 4_000, 8_000) if options.quick else ([20_000, 80_000, 326_000], 20_000, 50_000)
-    rounds = 1 if options.rounds == 5 else options.rounds
-    rows, targets, notes = [], [], []
+    rounds = options.rounds if "--rounds" in sys.argv else 1  # one of the baseline takes minutes
+    rows, notes, targets = [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for n in sorted({*sizes, few, many}):
-            write_store(folder / str(n), n, signal_s=None if n != many else n * 0.2)
-        largest = sizes[-1]
-        for n, cv, turns in ((largest, FEW_SPLIT, rounds), (few, ALL, rounds)):
-            found, said = against_baseline(folder, str(n), cv, turns)
+            # The signal under what is searched could not be overlooked in a process: 2 s a window.
+            write_store(folder / str(n), n, signal_s=2.0 * n if n == many else None)
+        for n, cv in ((sizes[-1], FEW_SPLIT), (few, ALL)):
+            found, said = against_baseline(folder, str(n), cv, rounds)
             rows += found
             notes.append(f"{n:,} windows, {cv}: {said}")
             what = f"overhead of cross_validate, statistics and report, {n:,} windows, {cv}, against {COMMIT}"
             targets.append(target(what, found[0], "baseline", WANTED))
-        grown = []
-        for n in sizes:
-            seconds, told = measured(Path(sys.executable), str(n), ALL, folder, folder / "now")
-            grown.append(seconds)
-            parts = zip(("cross_validate", "assess", "write_report"), told["parts"], strict=True)
-            rows.append(
-                {"way": "now", "median_s": seconds, "windows": str(n), "cv": ALL, **{f"{k}_s": v for k, v in parts}}
-            )
-        slope = exponent(sizes[-2:], grown[-2:])
-        notes.append(
-            f"seconds grow with the number of windows to the power of {exponent(sizes, grown):.2f} "
-            f"({', '.join(f'{n:,}' for n in sizes)}), {slope:.2f} between the last two"
-        )
-        targets.append(limit("overhead: exponent of its growth with the windows", slope, MOST_EXPONENT, ""))
-        one = {name: values[:1] for name, values in GRID.items()}
-        for how in ("grid", "search"):
-            found = peak_of_search(folder / str(many), how, folder / f"searched-{how}", GRID)
-            what = "GridSearchCV" if how == "grid" else "biot_bd.evaluation.search"
-            rows.append({"way": f"{what}, 3 x 3, 2 workers", "windows": str(many), **found})
-            as_floats = many * 16 * 2000 * 4 / MB
-            targets.append(
-                limit(
-                    f"{what}, 3 x 3, 2 workers, {many:,} windows ({as_floats:,.0f} MB in float32): unshared memory",
-                    found["unshared_mb"],
-                    MOST_MB,
-                    "MB",
-                )
-            )
-        curve = []
-        for n in sizes:
-            found = peak_of_search(
-                folder / str(n), "one-subject", folder / "unused", one | {"biotclassifier__lr": [1e-3, 1e-2]}
-            )
-            curve.append(found["unshared_mb"])
-            rows.append(
-                {"way": "GridSearchCV, 2 candidates, 2 workers, tests on single subjects", "windows": str(n), **found}
-            )
-        growth = (curve[-1] - curve[0]) / (sizes[-1] - sizes[0]) * MB
-        window = 16 * 2000 * 4
-        notes.append(
-            f"unshared memory grows by {growth:.0f} bytes a window in all three processes; a window in float32 has {window:,}"
-        )
-        targets.append(limit("search, 2 workers: unshared memory a window more", growth, window / 100, "bytes"))
+        for part in (growth_of_overhead(folder, sizes), memory_of_grids(folder, many), growth_of_memory(folder, sizes)):
+            for whole, new in zip((rows, notes, targets), part, strict=True):
+                whole += new
     publish("scale", "Cross-validation and search at scale", rows, notes, options.quick, targets)
 
 

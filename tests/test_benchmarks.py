@@ -203,3 +203,22 @@ def test_costs_follow_from_the_speeds_and_an_unmeasured_machine_has_none(bench, 
         (tmp_path / "gpu.json").write_text(json.dumps(record))
         assert ("| not measured |" in cost.table(tmp_path)) == quick
     assert "GPU: 400 in training, 1,000 in prediction (G, 2026-01-02)" in cost.table(tmp_path)
+
+
+def test_a_store_of_windows_is_one_signal_under_recordings_of_24_subjects(bench, tmp_path):
+    from biot_bd import Windows
+
+    windows = Windows.open(bench("_store_of_windows").write_store(tmp_path / "store", 120, stride_s=5))
+    assert windows.shape == (120, 16, 2000)
+    assert len(set(windows.groups)) == 24
+    assert {path.name for path in (tmp_path / "store" / "signals").iterdir()} == {"shared.npy"}
+    seizures = windows.seizures.set_index("recording")
+    for row, (name, start_s, stop_s) in enumerate(windows.metadata[["recording", "start_s", "stop_s"]].to_numpy()):
+        onset_s, offset_s = seizures.loc[name, ["onset_s", "offset_s"]]
+        assert windows.y[row] == (start_s < offset_s and onset_s < stop_s)
+    assert 20 < abs(windows.read([0, 60, 119])).mean() < 50
+
+
+def test_the_exponent_of_growth_is_the_slope_of_the_logarithms(bench):
+    assert abs(bench("scale").exponent([10, 100, 1000], [3.0, 30.0, 300.0]) - 1) < 1e-12
+    assert abs(bench("scale").exponent([10, 100], [1.0, 100.0]) - 2) < 1e-12

@@ -33,7 +33,7 @@ from .result import Result as Result
 from .search_cost import Cost as Cost
 from .search_cost import Throughput as Throughput
 from .search_cost import estimate_cost as estimate_cost
-from .searching.choice import Choice as Choice
+from .searching.choice import ChosenPipeline as ChosenPipeline
 from .searching.choice import choose as choose
 from .searching.engines import ENGINES as ENGINES
 from .searching.grid_engine import GridEngine as GridEngine

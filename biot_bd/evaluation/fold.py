@@ -358,6 +358,8 @@ def check_scorable(pipeline: Any) -> None:
             where = f"{name}__refit" if name else "refit"
             raise ValueError(f"{where}: found False, so {type(value).__name__} keeps no model to score; set refit=True")
     _, last = final_step(pipeline)
+    if not hasattr(last, "get_params"):
+        raise ValueError(f"the last step of the pipeline is {last!r}, which classifies nothing; end it in a classifier")
     if not hasattr(last, "predict_proba") and all(map(_tells_before, [last, *last.get_params(deep=True).values()])):
         _refuse_without_probabilities(last)
 

@@ -5,13 +5,13 @@ any order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
 from biot_bd.evaluation.model_selection.inner_splits import GRIDS
+from biot_bd.evaluation.model_selection.seeded_splitters import draws_unseeded, seeded_splitter
 
 
 def seeds_of(estimator: Any, seed: int) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def seeds_of(estimator: Any, seed: int) -> dict[str, Any]:
             found[name] = seed
         elif last in GRIDS:
             found[name] = _grid(value, seed)
-        elif last == "cv" and _draws_unseeded(value):
-            found[name] = _seeded_splitter(value, seed)
+        elif last == "cv" and draws_unseeded(value):
+            found[name] = seeded_splitter(value, seed)
     return found
 
 
@@ -57,23 +57,10 @@ def _values(values: Any, seed: int) -> Any:
 
 def _has_seeds(value: Any) -> bool:
     is_estimator = hasattr(value, "get_params") and not isinstance(value, type)
-    return (is_estimator and bool(seeds_of(value, 0))) or _draws_unseeded(value)
+    return (is_estimator and bool(seeds_of(value, 0))) or draws_unseeded(value)
 
 
 def _seeded(value: Any, seed: int) -> Any:
-    if _draws_unseeded(value):
-        return _seeded_splitter(value, seed)
+    if draws_unseeded(value):
+        return seeded_splitter(value, seed)
     return clone(value).set_params(**seeds_of(value, seed))
-
-
-def _draws_unseeded(splitter: Any) -> bool:
-    """Return whether a splitter of scikit-learn shuffles, each time in another way."""
-    if hasattr(splitter, "get_params") or not hasattr(splitter, "split") or not hasattr(splitter, "random_state"):
-        return False
-    return splitter.random_state is None and getattr(splitter, "shuffle", True) is not False
-
-
-def _seeded_splitter(splitter: Any, seed: int) -> Any:
-    seeded = copy(splitter)
-    seeded.random_state = seed
-    return seeded

@@ -229,8 +229,8 @@ def plan_run(
     }
     if preset is not None:
         identity["protocol"] = protocol_values(preset.as_dict())
-    if origins:  # their content: another file under the same name is another study
-        identity["checkpoints"] = sorted({checkpoint_identity(o.source) for o in origins if o.source is not None})
+    if origins:
+        identity["checkpoints"] = checkpoints_of(origins)
     told = training_notes(pipeline) if variants is None else []  # of a search, those of what was chosen
     run = _describe_run(pipeline, data, folds, identity, [*notes, *told])
     run["title"] = title
@@ -301,6 +301,11 @@ def check_weights(
     """
     tested = [subject for fold in folds for subject in fold.test]
     return check_contamination(origins, tested, recordings=data.recording_table, allow=allow_contaminated)
+
+
+def checkpoints_of(origins: Sequence[Origin]) -> list[str]:
+    """Return the content of weights: another file under the same name is another study."""
+    return sorted({checkpoint_identity(origin.source) for origin in origins if origin.source is not None})
 
 
 def identify(run: RunFacts, **further: Any) -> None:

@@ -86,8 +86,9 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> Run
         for subject, scores in outcome.facts["scores"]["subjects"].items():
             by_subject.setdefault(subject, []).append(scores)
     subjects = {subject: _mean_of_folds(metrics, scores) for subject, scores in sorted(by_subject.items())}
-    predictions = pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
-    pooled = score(tuple(metrics), predictions[predictions["part"] == "test"])
+    parts = [outcome.predictions for outcome in outcomes]
+    tested = pd.concat([part[part["part"] == "test"] for part in parts], ignore_index=True)
+    pooled = score(tuple(metrics), tested)
     return {
         "scoring": [metric.name for metric in metrics],
         "folds": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -153,7 +154,8 @@ def _client(
             threads_per_worker=1,
             processes=True,
             memory_limit=0,  # dask counts pages of mapped signals as memory of the worker, and kills it
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: None would ask for 8787, and say who has it
+            silence_logs=logging.ERROR,  # that workers were slow to end is nobody's concern
         )
     else:
         cluster = slurm_cluster(slurm or {}, hours=hours, cpus=cpus, gpus=gpus)

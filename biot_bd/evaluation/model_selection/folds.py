@@ -27,6 +27,7 @@ from torch.utils.data import Dataset
 
 from biot_bd.evaluation.model_selection.official_split import OFFICIAL_SPLITS, official_sides
 from biot_bd.evaluation.model_selection.rotation import rotate
+from biot_bd.evaluation.model_selection.seeded_splitters import draws_unseeded, seeded_splitter
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.training import SubjectValidSplit
 
@@ -345,6 +346,11 @@ def outer_subjects(
         raise SplitError(f"{cv if isinstance(cv, str) else splitter}: {error}") from error
     if not indices:
         raise SplitError(f"{splitter} made no folds")
+    last = max(
+        (int(rows.max(initial=-1)) for sides in indices for rows in sides if rows.dtype.kind in "iu"), default=-1
+    )
+    if last >= len(y):
+        raise SplitError(f"{splitter} splits other windows than these {len(y)}: it names window {last}")
     return [(i, _by_subject(i, train, test, subjects, splitter)) for i, (train, test) in enumerate(indices)]
 
 
@@ -352,7 +358,8 @@ def _splitter(cv: Any, n_subjects: int, random_state: int) -> Any:
     if not isinstance(cv, str):
         if not callable(getattr(cv, "split", None)):
             raise SplitError(f"cv is a name ({', '.join(SPLITS)}) or a splitter with split(X, y, groups), not {cv!r}")
-        return cv
+        # Another split in every call could never go on where a killed one ended.
+        return seeded_splitter(cv, random_state) if draws_unseeded(cv) else cv
     check_split_name(cv)
     match = _KFOLD.match(cv)
     if match is None:

@@ -10,14 +10,14 @@ from typing import Any
 from biot_bd.evaluation.data import as_data, check_classes
 from biot_bd.evaluation.fold import check_scorable, check_splits_inside
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
-from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
+from biot_bd.evaluation.model_selection.contamination import find_origins
 from biot_bd.evaluation.parallel import jobs_at_once
-from biot_bd.evaluation.planned_run import SEARCH, checked_seed, locked, metrics_of
+from biot_bd.evaluation.planned_run import SEARCH, checked_seed, checkpoints_of, locked, metrics_of
 from biot_bd.evaluation.run_facts import RUN, Cells, read_facts, write_facts
 from biot_bd.evaluation.searching.engines import as_engine
 from biot_bd.evaluation.searching.grids import as_grids, weights_in, with_params
 from biot_bd.evaluation.searching.inner_folds import make_inner_folds
-from biot_bd.evaluation.searching.search_notes import choice_lines
+from biot_bd.evaluation.searching.search_notes import choice_lines, seen_notes
 from biot_bd.evaluation.searching.search_record import SearchRecord, search_facts, write_record
 from biot_bd.evaluation.searching.search_rounds import SearchPlan, check_inside, run_rounds
 from biot_bd.evaluation.searching.search_setup import everybody, known_variants, search_identity, search_options
@@ -29,7 +29,7 @@ IDENTITY = "identity.json"
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenPipeline:
     """What was chosen on all subjects.
 
     Parameters
@@ -80,7 +80,7 @@ def choose(
     threshold: str | float = "balanced-accuracy",
     validation_fraction: float = 0.25,
     random_state: int = 0,
-) -> Choice:
+) -> ChosenPipeline:
     """Choose parameters by an inner split of all subjects, for a model that is fitted on all.
 
     The means of the candidates are those that they were chosen by, not scores of the model: for
@@ -101,7 +101,7 @@ def choose(
 
     Returns
     -------
-    Choice
+    ChosenPipeline
 
     Raises
     ------
@@ -158,6 +158,7 @@ def choose(
         at_once=jobs_at_once(n_jobs) != 1,
     )
     facts = search_options(rounds, inner_cv)
+    origins = find_origins(variants or weights_in(estimator, grids))
     identity = {
         "pipeline": identity_of(estimator),
         "data": data.facts["fingerprint"],
@@ -168,6 +169,7 @@ def choose(
             "random_state": random_state,
         },
         "search": search_identity(rounds, facts),
+        "checkpoints": checkpoints_of(origins),
     }
     with locked(_checked(folder)):
         marked = _same_choice(folder, to_jsonable(identity))
@@ -180,12 +182,12 @@ def choose(
             retry=not (folder / "search.json").is_file(),
         )
         facts |= to_jsonable(search_facts(found, common=bool(variants)))
-        facts["notes"] = [*_seen_notes(rounds, estimator), *choice_lines(rounds, found)]
+        facts["notes"] = [*seen_notes(rounds, origins), *choice_lines(rounds, found)]
         write_record(
             folder, {"state": "chosen", "fingerprint": marked, **facts}, found, rounds.metric.greater_is_better
         )
     final = dict(found[0].final)
-    return Choice(with_params(estimator, final, "the chosen"), final, SearchRecord.open(folder))
+    return ChosenPipeline(with_params(estimator, final, "the chosen"), final, SearchRecord.open(folder))
 
 
 def _checked(folder: Path) -> Path:
@@ -208,10 +210,3 @@ def _same_choice(folder: Path, identity: Cells) -> str:
         return str(read_facts(path)["fingerprint"])
     write_facts(path, {"fingerprint": fingerprint(identity), "identity": identity})
     return fingerprint(identity)
-
-
-def _seen_notes(rounds: SearchPlan, estimator: Any) -> list[str]:
-    """Say where checkpoints saw subjects by whom candidates are compared."""
-    origins = find_origins(weights_in(estimator, rounds.grids))
-    seen = check_contamination(origins, set(rounds.data.subjects), recordings=rounds.data.recording_table, allow=True)
-    return [] if seen is None else [f"candidates are compared on subjects whom a checkpoint saw: {seen.text}"]

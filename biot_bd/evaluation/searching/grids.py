@@ -112,6 +112,8 @@ def as_grids(grid: Any) -> list[dict[str, Any]]:
 def _values(name: str, values: Any) -> Any:
     if is_drawn(values):
         return values
+    if isinstance(values, (set, frozenset)):
+        raise TypeError(f"grid: {name} has a set, whose order differs from call to call; give a list of values")
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"grid: {name} has {values!r}; give a list of values, a Range or a distribution")
     found = list(values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else values)
@@ -123,6 +125,15 @@ def _values(name: str, values: Any) -> Any:
 def is_drawn(values: Any) -> bool:
     """Return whether the values of a parameter are drawn: a range or a distribution."""
     return hasattr(values, "rvs") or any(base.__name__ == "BaseDistribution" for base in type(values).__mro__)
+
+
+def some_value(values: Any) -> Any:
+    """Return a value of a parameter: the first of a list or choice, the lowest of a range."""
+    if not is_drawn(values):
+        return values[0]
+    if getattr(values, "choices", ()):
+        return values.choices[0]
+    return values.low if hasattr(values, "low") else values.rvs(random_state=0)
 
 
 def with_params(estimator: Any, params: Mapping[str, Any], what: str) -> Any:

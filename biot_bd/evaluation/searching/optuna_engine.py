@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -233,7 +235,20 @@ def _storage(optuna: Any, folder: Path | None, fold: int) -> Any:
     if folder is None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
+    path = folder / DATABASE
+    try:
+        return _without_fold(optuna, path, fold)
+    except Exception:  # SQLAlchemy's or Optuna's, of a damaged file or one of another version
+        if not path.is_file():
+            raise
+        path.unlink()  # the files of trials are the truth
+        return _without_fold(optuna, path, fold)
+
+
+def _without_fold(optuna: Any, path: Path, fold: int) -> Any:
+    # Not by an address: of a folder with "?" in its name SQLAlchemy would write into another one.
+    connect = partial(sqlite3.connect, path)
+    storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect})
     if f"fold-{fold:02d}" in optuna.get_all_study_names(storage):
         optuna.delete_study(study_name=f"fold-{fold:02d}", storage=storage)
     return storage

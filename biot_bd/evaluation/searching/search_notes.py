@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination
 from biot_bd.evaluation.searching.candidate_scores import choice_notes
 from biot_bd.evaluation.searching.grids import params_text
 from biot_bd.evaluation.searching.inner_folds import inner_notes
 from biot_bd.evaluation.searching.search_rounds import FoldSearch, SearchPlan
+
+
+def seen_notes(rounds: SearchPlan, origins: Sequence[Origin]) -> list[str]:
+    """Say where checkpoints saw subjects by whom candidates are compared, which none of them may
+    gain by.
+
+    Parameters
+    ----------
+    rounds : SearchPlan
+    origins : sequence of Origin
+        Weights that a candidate may start from.
+    """
+    inside = {subject for one in rounds.inner for fold in one.folds for subject in fold.test}
+    seen = check_contamination(origins, inside, recordings=rounds.data.recording_table, allow=True)
+    return (
+        []
+        if seen is None
+        else [f"candidates are compared on subjects whom a checkpoint saw: {seen.text.removeprefix('contaminated: ')}"]
+    )
 
 
 def choice_lines(rounds: SearchPlan, found: Sequence[FoldSearch]) -> list[str]:

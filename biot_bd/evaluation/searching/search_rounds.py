@@ -20,7 +20,14 @@ from biot_bd.evaluation.searching.engine import Engine, Proposal, Proposer, Sear
 from biot_bd.evaluation.searching.grids import with_params
 from biot_bd.evaluation.searching.inner_folds import InnerFolds
 from biot_bd.evaluation.searching.search_progress import SearchProgress
-from biot_bd.evaluation.searching.trial import FAILED, TrialOutcome, TrialTask, read_trial, run_trial, with_seed
+from biot_bd.evaluation.searching.trial import (
+    TrialOutcome,
+    TrialTask,
+    others_build_on,
+    read_trial,
+    run_trial,
+    with_seed,
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,8 @@ def run_rounds(
     known : int
         Candidates that were checked beforehand, by their number.
     retry : bool
-        Whether fits that failed in an earlier call are tried again.
+        Whether fits that failed in an earlier call are tried again; not those after which
+        candidates were proposed that have a score.
 
     Raises
     ------
@@ -124,7 +132,7 @@ def run_rounds(
             for at, proposal in rounds:
                 _check(plan, at, proposal, known)
                 params[at][proposal.candidate] = proposal.params
-            for at, told in _round(plan, fingerprint, rounds, n_jobs, bar, retry).items():
+            for at, told in _round(plan, fingerprint, rounds, n_jobs, bar, retry, known).items():
                 outcomes[at] += told
                 proposers[at].tell(told)
     return [_chosen(plan, at, params[at], outcomes[at], proposers[at]) for at in range(len(plan.outer))]
@@ -160,6 +168,7 @@ def _round(
     n_jobs: int | None,
     bar: SearchProgress,
     retry: bool,
+    known: int,
 ) -> dict[int, list[TrialOutcome]]:
     """Return the outcomes of a round by outer fold, in the order of proposals and inner folds."""
     slots = [(at, proposal, fold) for at, proposal in rounds for fold in _folds(plan.inner[at], proposal)]
@@ -174,8 +183,8 @@ def _round(
             )
             continue
         task = _task(plan, outer, proposal, fold, fingerprint)
-        stored = read_trial(task)
-        if stored is not None and not (retry and stored.state == FAILED):
+        stored = read_trial(task, retry=retry and not (known == 0 and others_build_on(task)))
+        if stored is not None:
             outcomes[number] = stored
         else:
             tasks[outer, proposal.candidate, proposal.rung, fold.index] = number, task

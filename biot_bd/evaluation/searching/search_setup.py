@@ -14,12 +14,20 @@ from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, identify, plan_ru
 from biot_bd.evaluation.run_facts import Cells
 from biot_bd.evaluation.searching.engine import Engine
 from biot_bd.evaluation.searching.engines import as_engine, engine_facts
-from biot_bd.evaluation.searching.grids import as_grids, describe_grid, grid_texts, weights_in, with_params
+from biot_bd.evaluation.searching.grids import (
+    as_grids,
+    describe_grid,
+    grid_texts,
+    some_value,
+    weights_in,
+    with_params,
+)
 from biot_bd.evaluation.searching.inner_folds import InnerFolds, make_inner_folds
 from biot_bd.evaluation.searching.search_rounds import SearchPlan, check_inside
-from biot_bd.evaluation.study_identity import describe
+from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector
 from biot_bd.runs import fingerprint
+from biot_bd.training import BIOTClassifier
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def set_up(
         allow_contaminated=allow_contaminated,
         event_detector=event_detector,
         variants=variants,
-        weights=weights_in(estimator, grids),
+        weights=variants or weights_in(estimator, grids),
     )
     inner = [
         make_inner_folds(
@@ -129,11 +137,41 @@ def known_variants(estimator: Any, engine: Engine, grids: Sequence[Mapping[str, 
     ValueError
         The estimator does not take them.
     """
-    names = {name for part in grids for name in part}
+    _check_not_set_in_folds(estimator, {name for part in grids for name in part})
     known = engine.candidates(grids, random_state)
-    if not known and (unknown := sorted(names - set(estimator.get_params()))):
-        raise ValueError(f"grid: {type(estimator).__name__} has no parameter {', '.join(unknown)}")
+    if not known:
+        for part in grids:
+            _check_parameters(estimator, part)
     return [with_params(estimator, params, f"candidate {number}") for number, params in enumerate(known)]
+
+
+def _check_parameters(estimator: Any, part: Mapping[str, Any]) -> None:
+    """Raise for a parameter that is not there: nets list none of their module's beforehand."""
+    unlisted = [name for name in part if name not in estimator.get_params()]
+    for name in unlisted:
+        try:
+            with_params(estimator, {name: some_value(part[name])}, "grid")
+        except ValueError as error:
+            raise ValueError(f"grid: {type(estimator).__name__} has no parameter {name}") from error
+
+
+SET_IN_FOLDS = {
+    "random_state": "the seed of each fit follows from random_state= of the search",
+    "train_split": "validation subjects follow from validation_fraction=",
+    "log_dir": "logs lie in the run folder",
+    "restart_dir": "restart points lie in the run folder",
+}
+"""Parameters of a ``BIOTClassifier`` at the end that each fold sets, and what decides instead."""
+
+
+def _check_not_set_in_folds(estimator: Any, names: Iterable[str]) -> None:
+    """Raise where a grid would choose what every fold sets anew, so that candidates were alike."""
+    prefix, last = final_step(estimator)
+    if not isinstance(last, BIOTClassifier):
+        return
+    for name, why in SET_IN_FOLDS.items():
+        if f"{prefix}{name}" in names:
+            raise ValueError(f"grid: {prefix}{name} cannot be chosen, every fold sets it: {why}; leave it out")
 
 
 def search_options(rounds: SearchPlan, inner_cv: Any) -> Cells:

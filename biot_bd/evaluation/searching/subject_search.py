@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from biot_bd.evaluation.cross_validation import compute_folds
-from biot_bd.evaluation.fold import training_notes
+from biot_bd.evaluation.fold import FoldTask, training_notes
 from biot_bd.evaluation.model_selection.contamination import find_origins
 from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, finish, opened
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import Cells, read_facts
 from biot_bd.evaluation.searching.grids import with_params
-from biot_bd.evaluation.searching.search_notes import choice_lines
+from biot_bd.evaluation.searching.search_notes import choice_lines, seen_notes
 from biot_bd.evaluation.searching.search_record import RECORD, search_facts, write_record
 from biot_bd.evaluation.searching.search_rounds import FoldSearch, run_rounds
 from biot_bd.evaluation.searching.search_setup import set_up
+from biot_bd.evaluation.study_identity import short
+from biot_bd.evaluation.window_scores import FoldOutcome
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
 from biot_bd.runs import to_jsonable
@@ -170,7 +172,7 @@ def search(
             retry=before is None,
         )
         facts = {**setup.facts, **to_jsonable(search_facts(found, common=setup.n_known > 0))}
-        facts["notes"] = choice_lines(setup.rounds, found)
+        facts["notes"] = [*seen_notes(setup.rounds, plan.origins), *choice_lines(setup.rounds, found)]
         _check_same_choice(plan, before, facts["chosen"])
         if plan.folder is not None:
             marked = {"state": "chosen", "fingerprint": plan.run["fingerprint"], **facts}
@@ -213,4 +215,17 @@ def _scored(
         tasks.append(plan.task(fold, pipeline, find_origins(pipeline), chosen))
         told += [f"fold {fold.index}: {note}" for note in training_notes(pipeline)]
     plan.run["notes"] = [*told, *facts["notes"]]
-    return finish(plan, compute_folds(tasks, plan.finished_folds(), n_jobs, progress))
+    done = plan.finished_folds()
+    _check_fitted(plan, tasks, done)
+    return finish(plan, compute_folds(tasks, done, n_jobs, progress))
+
+
+def _check_fitted(plan: PlannedRun, tasks: Sequence[FoldTask], done: Sequence[FoldOutcome | None]) -> None:
+    """Raise where a fold was scored with other parameters than were chosen now."""
+    for task, outcome in zip(tasks, done, strict=True):
+        stored: Any = {} if outcome is None else outcome.facts.get("search")
+        if outcome is not None and stored != task.chosen:
+            raise RunFolderError(
+                f"{plan.folder}: fold {task.fold.index} was scored with {short(stored)}, and {short(task.chosen)} is chosen now, "
+                f"so files in {SEARCH}/ were changed or removed; delete the folder and run again"
+            )

@@ -268,8 +268,24 @@ def some_rows(rows: np.ndarray, data: Data, share: float, seed: int) -> np.ndarr
     return np.sort(np.concatenate(kept)) if kept else rows
 
 
-def read_trial(task: TrialTask) -> TrialOutcome | None:
+def others_build_on(task: TrialTask) -> bool:
+    """Return whether a later candidate of the outer fold has a score, so that it was proposed by an
+    engine that may have known how this fit went.
+    """
+    if task.path is None:
+        return False
+    stored = (read_facts(path, TrialFacts) for path in task.path.parent.glob("c*-r*-i*.json"))
+    return any(one.get("candidate", -1) > task.candidate and one.get("score") is not None for one in stored)
+
+
+def read_trial(task: TrialTask, *, retry: bool = False) -> TrialOutcome | None:
     """Read what an earlier call left of a fit; None where it left nothing.
+
+    Parameters
+    ----------
+    task : TrialTask
+    retry : bool
+        Whether a fit that failed counts as nothing.
 
     Raises
     ------
@@ -279,6 +295,10 @@ def read_trial(task: TrialTask) -> TrialOutcome | None:
     if task.path is None or not task.path.is_file():
         return None
     stored = read_facts(task.path, TrialFacts)
+    if stored.get("state") not in (FINISHED, FAILED):
+        raise RunFolderError(f"{task.path}: damaged (state is {stored.get('state')!r}); delete it and run again")
+    if retry and stored["state"] == FAILED:
+        return None
     expected = task.facts()
     other = [name for name, value in expected.items() if stored.get(name) != value]
     if other:

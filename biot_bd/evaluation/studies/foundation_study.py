@@ -18,7 +18,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from biot_bd.evaluation.parallel import jobs_at_once, run_tasks
+from biot_bd.evaluation.parallel import Spread, jobs_at_once, run_tasks, spreading
 from biot_bd.evaluation.planned_run import now
 from biot_bd.evaluation.result import as_text
 from biot_bd.evaluation.run_facts import Cells, read_facts, stored_facts, write_facts
@@ -276,8 +276,9 @@ def run_study(
         first, rest = missing_cells(plan, folder)
         total = len(plan.cells())
         say = _Counted(report, total, total - len(first) - len(rest))
-        for cell in first:
-            say(run_cell(plan, folder, cell, stores[cell.cohort.name]))
+        with spreading(Spread()):  # here and now: the others take their folds
+            for cell in first:
+                say(run_cell(plan, folder, cell, stores[cell.cohort.name]))
         for record in _records(plan, folder, rest, stores, n_jobs, backend):
             say(record)
         return write_table(plan, folder)

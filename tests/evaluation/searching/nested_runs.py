@@ -9,7 +9,7 @@ from biot_bd import BIOTClassifier, PercentileScaler, Windows
 from biot_bd.evaluation import search
 
 TINY = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1, "module__hop_length": 200}
-GRID = {"biotclassifier__lr": [1e-2, 1e-3], "biotclassifier__batch_size": [8, 16]}
+GRID = {"biotclassifier__lr": [1e-2, 1e-3, 1e-4]}
 
 
 def nested(windows, folder=None, **options):

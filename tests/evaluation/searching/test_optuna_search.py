@@ -1,5 +1,6 @@
 """Optuna as engine proposes, prunes and stores as Optuna's own loop does."""
 
+import shutil
 import sqlite3
 import sys
 
@@ -11,7 +12,9 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GroupKFold
 from small_searches import cheap, made
 
-from biot_bd.evaluation import OptunaSearch, Range, SearchRecord, search
+from biot_bd import BIOTClassifier
+from biot_bd.evaluation import OptunaSearch, Range, SearchRecord, planned_fits, search
+from biot_bd.evaluation.searching.optuna_engine import distributions_of
 from biot_bd.exceptions import MissingExtraError
 
 optuna = pytest.importorskip("optuna")
@@ -88,9 +91,12 @@ def test_candidates_scores_and_choice_are_those_of_optunas_own_loop(tmp_path, pr
 
 
 def test_the_database_of_a_run_holds_what_the_tables_say(tmp_path):
-    searched(tmp_path / "run", OptunaSearch(n_trials=6, pruner=pruner(), batch=3))
-    record = SearchRecord.open(tmp_path / "run")
-    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/run/search/optuna.db")
+    folder = tmp_path / "odd? %41 #1"
+    searched(folder, OptunaSearch(n_trials=6, pruner=pruner(), batch=3))
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    record = SearchRecord.open(folder)
+    copied = shutil.copy(folder / "search" / "optuna.db", tmp_path / "copy.db")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{copied}")
     assert sorted(optuna.get_all_study_names(storage)) == ["fold-00", "fold-01"]
     for fold, ours in record.table.groupby("fold"):
         trials = optuna.load_study(study_name=f"fold-{fold:02d}", storage=storage).trials
@@ -99,23 +105,21 @@ def test_the_database_of_a_run_holds_what_the_tables_say(tmp_path):
         assert [names[trial.state.name] for trial in trials] == ours["state"].tolist()
         done = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
         assert done == ours.loc[ours["state"] == "finished", "mean"].tolist()
-    with sqlite3.connect(tmp_path / "run" / "search" / "optuna.db") as connection:
+    with sqlite3.connect(folder / "search" / "optuna.db") as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
-def test_distributions_of_scipy_and_of_optuna_mean_the_same(tmp_path):
-    engine, tables = OptunaSearch(n_trials=3, sampler=sampler), []
-    spaces = (
+def test_distributions_of_scipy_and_of_optuna_mean_the_same():
+    kinds = optuna.distributions
+    expected = {"C": kinds.FloatDistribution(1e-4, 1e2, log=True), "n": kinds.IntDistribution(20, 60)}
+    for c, n in (
         (Range(1e-4, 1e2, log=True), Range(20, 60)),
         (stats.loguniform(1e-4, 1e2), stats.randint(20, 61)),
-        (optuna.distributions.FloatDistribution(1e-4, 1e2, log=True), optuna.distributions.IntDistribution(20, 60)),
-    )
-    for number, (c, steps) in enumerate(spaces):
-        grid = {"logisticregression__C": c, "logisticregression__max_iter": steps}
-        searched(tmp_path / str(number), engine, grid, inner_cv=GroupKFold(2))
-        tables.append(SearchRecord.open(tmp_path / str(number)).table)
-    assert tables[0].equals(tables[1])
-    assert tables[0].equals(tables[2])
+        tuple(expected.values()),
+    ):
+        assert distributions_of([{"C": c, "n": n}]) == expected
+    assert distributions_of([{"x": stats.uniform(2, 3)}]) == {"x": kinds.FloatDistribution(2.0, 5.0)}
+    assert distributions_of([{"x": [1, "a", None]}]) == {"x": kinds.CategoricalDistribution([1, "a", None])}
 
 
 def test_whole_estimators_can_be_chosen(tmp_path):
@@ -143,3 +147,15 @@ def test_without_optuna_the_extra_is_named(monkeypatch):
 def test_parameters_without_meaning_are_refused(given):
     with pytest.raises(ValueError, match=next(iter(given))):
         OptunaSearch(**given)
+
+
+@pytest.mark.parametrize(
+    "values", [Range(8, 16), [8, 16], stats.randint(8, 17), optuna.distributions.CategoricalDistribution([8, 16])]
+)
+def test_parameters_of_a_nets_module_are_taken_and_others_are_named(values):
+    x, y, subjects = made()
+    net, options = BIOTClassifier(max_epochs=1), {"y": y, "groups": subjects, "engine": OptunaSearch(2), **OPTIONS}
+    del options["progress"]
+    assert planned_fits(net, {"module__embed_dim": values}, x, **options)["inner_fits"] == 2 * 2 * 3
+    with pytest.raises(ValueError, match="BIOTClassifier has no parameter embed_dim"):
+        planned_fits(net, {"embed_dim": values}, x, **options)

@@ -52,6 +52,8 @@ def assert_same(result, folder, expected, expected_folder):
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_a_nested_search_is_the_same_in_two_processes(here, windows, backend, tmp_path):
     name, folder, expected = here
+    if (name, backend) == ("halving", "dask"):
+        pytest.skip("rungs are rounds as others")
     with workers(backend, n_workers=2):
         result = nested(windows, tmp_path / "run", **ENGINES[name])
     assert_same(result, tmp_path / "run", expected, folder)
@@ -105,7 +107,7 @@ def test_a_search_whose_parent_and_then_worker_are_killed_gives_the_table_of_one
     wait_for(running, run, 6, running.kill)
     assert running.returncode == -signal.SIGKILL
     before = fits_in(run)
-    assert 6 <= before < 48
+    assert 6 <= before < 36
     running = program(windows, run, said)
     wait_for(running, run, before + 10, lambda: kill_a_worker(running))
     assert running.returncode == 1
@@ -113,9 +115,9 @@ def test_a_search_whose_parent_and_then_worker_are_killed_gives_the_table_of_one
     assert re.match(
         r"biot_bd.exceptions.LostWorkerError: a worker ended .* the same call again computes what is missing", last
     )
-    assert before + 10 <= fits_in(run) < 48
+    assert before + 10 <= fits_in(run) < 36
     written = {path: path.stat().st_mtime_ns for path in run.glob("search/fold-*/c*.json")}
     result = nested(windows, run, n_jobs=2)
     assert_same(result, run, expected, folder)
-    assert fits_in(run) == 48
+    assert fits_in(run) == 36
     assert {path: path.stat().st_mtime_ns for path in written} == written
