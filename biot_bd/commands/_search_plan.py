@@ -22,6 +22,8 @@ def hours_left(
     from biot_bd.training import BIOTClassifier
 
     fits, outer = planned["inner_fits"] or 0, planned["outer_fits"] or 0
+    if outer and planned["outer_done"] == outer:
+        return 0.0, f"all folds lie in {run}"  # pruned candidates leave inner fits that nobody makes
     inner_s, outer_s = (_mean_wall_s(run, pattern) for pattern in ("search/fold-*/c*.json", "folds/*/fold.json"))
     if inner_s is not None:
         # An outer fit has more subjects than an inner one, and scores events besides.

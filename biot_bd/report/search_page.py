@@ -26,7 +26,7 @@ MOST_PARAMETER_PICTURES = 8
 ENGINES = {
     "grid": "every combination of the grid",
     "random": "combinations drawn at random",
-    "halving": "successive halving: all candidates with little of {resource}, the better ones with more",
+    "halving": "all candidates with little of {resource}, the better ones with more (successive halving)",
     "optuna": "candidates proposed by Optuna from the scores of those before",
 }
 
@@ -77,8 +77,8 @@ def search_choices(record: SearchRecord, folds: Sequence[Fold]) -> list[dict[str
     -------
     list of dict
         ``fold``, ``test`` (subjects), ``candidate``, ``params``, ``shown`` (their texts),
-        ``inner``, ``inner_std``, ``n_inner``, ``outer``, ``reason`` (why ``outer`` is None, else
-        empty), ``n_tied`` (candidates with the same inner score).
+        ``inner``, ``inner_std``, ``n_defined`` of ``n_inner`` (inner folds), ``outer``, ``reason``
+        (why ``outer`` is None, else empty), ``n_tied`` (candidates with the same inner score).
     """
     names, name = drawing.parameters_of(record.table), str(record.facts["scoring"])
     rows = []
@@ -98,7 +98,8 @@ def search_choices(record: SearchRecord, folds: Sequence[Fold]) -> list[dict[str
                 "shown": {key: drawing.value_text(row[key]) for key in names},
                 "inner": _float(row["mean"]),
                 "inner_std": _float(row["std"]),
-                "n_inner": f"{int(row['n_defined'])} of {int(row['n_inner'])}",
+                "n_defined": int(row["n_defined"]),
+                "n_inner": int(row["n_inner"]),
                 "outer": cell.get("value"),
                 "reason": "" if cell.get("value") is not None else str(cell.get("reason") or "not computed"),
                 "n_tied": int((own["mean"] == row["mean"]).sum()) - 1,
@@ -135,7 +136,7 @@ def search_tables(record: SearchRecord, folds: Sequence[Fold]) -> dict[str, pd.D
             "candidate": row["candidate"],
             **row["params"],
             "metric": record.facts["scoring"],
-            **{key: row[key] for key in ("inner", "inner_std", "n_inner", "outer", "reason")},
+            **{key: row[key] for key in ("inner", "inner_std", "n_defined", "n_inner", "outer", "reason")},
         }
         for row in choices
     ]

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -94,6 +95,18 @@ def test_a_dry_run_tells_the_time_by_the_fits_that_are_done(searched, store, cap
     status, told, _ = run(capsys, store.folder, "-o", searched[0], *CHEAP, *GRID, "--dry-run", "--json")
     facts = json.loads(told)
     assert (status, facts["inner_done"], facts["outer_done"], facts["hours_left"]) == (0, 12, 3, 0)
+    assert "all folds lie in" in facts["rests_on"]
+
+
+def test_a_search_without_its_last_fold_takes_that_fold_again(searched, store, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(searched[0], out)
+    (out / "folds" / "02" / "fold.json").unlink()
+    status, told, _ = run(capsys, store.folder, "-o", out, *CHEAP, *GRID, "--dry-run", "--json")
+    facts = json.loads(told)
+    assert (status, facts["inner_done"], facts["outer_done"]) == (0, 12, 2)
+    walls = [json.loads(path.read_text())["wall_s"] for path in out.glob("folds/*/fold.json")]
+    assert facts["hours_left"] == pytest.approx(sum(walls) / 2 / 3600)
     assert "by the fits that lie in" in facts["rests_on"]
 
 

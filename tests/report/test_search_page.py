@@ -114,7 +114,7 @@ def test_a_history_of_trials_marks_what_was_pruned(page):
     _, section = page(engine="optuna", pruned=2)
     history = section[section.index('id="search-history-title"') :].partition("</svg>")[0]
     assert history.count(", pruned</title>") == 6
-    assert "crosses the 6 that were pruned" in history
+    assert "crosses those that were pruned (6)" in history
     assert "36 inner fits, 6 candidates pruned;" in section
 
 

@@ -374,8 +374,8 @@ def history_picture(identity: str, table: pd.DataFrame, score: str, *, greater: 
         440,
         256,
         f"Inner {score} by trial",
-        f"{count_text(n_trials, 'trial')} a fold; dots are trials, crosses the {len(pruned)} that were pruned, a line an outer "
-        "fold its best so far.",
+        f"{count_text(n_trials, 'trial')} a fold; dots are trials, crosses those that were pruned ({len(pruned)}), a line an "
+        "outer fold its best so far.",
     )
     panel = Panel(54, 14, 370, 190, (0.5, n_trials + 0.5), score_limits(scored["mean"]))
     ticks = [tick for tick in nice_ticks(1, n_trials + 1, 8) if tick == int(tick) and 1 <= tick <= n_trials]
