@@ -148,3 +148,15 @@ def test_auto_takes_one_task_until_its_memory_is_known(tmp_path, monkeypatch):
         assert len(queue.holders()) == 2
         with pytest.raises(TimeoutError), queue.leased("fold-02", "study"):
             pass
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 1234"), OSError("No username set")])
+def test_a_user_without_a_name_as_in_containers_has_a_queue_too(error, tmp_path, monkeypatch):
+    def nameless():
+        raise error
+
+    monkeypatch.setattr(device_queue.getpass, "getuser", nameless)
+    monkeypatch.setattr(device_queue.tempfile, "gettempdir", lambda: str(tmp_path))
+    with DeviceQueue(["cpu"]).leased("fold-00") as device:
+        assert device == "cpu"
+    assert [path.name for path in tmp_path.iterdir()] == [f"biot-bd-devices-{os.getuid()}"]
