@@ -139,7 +139,7 @@ class DeviceQueue:
         return found
 
     def _folder(self) -> Path:
-        default = Path(tempfile.gettempdir()) / f"biot-bd-devices-{getpass.getuser()}"
+        default = Path(tempfile.gettempdir()) / f"biot-bd-devices-{_user()}"
         return default if self.folder is None else Path(self.folder)
 
     def _places(self) -> list[_Place]:
@@ -246,6 +246,16 @@ def _key(name: str, number: int) -> str:
         if uuid is not None:
             return f"cuda-{uuid}"
     return f"{number}-{name.replace(':', '-')}"
+
+
+def _user() -> str:
+    """Return the name of this user, or the number where the system knows no name, as in
+    containers.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())
 
 
 def _told(slot: FileLock) -> Path:

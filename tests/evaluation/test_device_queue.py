@@ -134,7 +134,7 @@ def test_as_many_tasks_as_fit_into_the_memory_and_always_one(peak, total, used, 
     assert 1 <= found <= 8
     if found > 1:
         assert found * (peak + CONTEXT_BYTES) <= total * (1 - SPARE)  # in all
-        assert (found - busy) * (peak + CONTEXT_BYTES) <= free - total * SPARE + 1  # those to come
+        assert (found - busy) * (peak + CONTEXT_BYTES) <= max(0, free - total * SPARE) + 1  # those to come
 
 
 def test_auto_takes_one_task_until_its_memory_is_known(tmp_path, monkeypatch):
@@ -148,3 +148,15 @@ def test_auto_takes_one_task_until_its_memory_is_known(tmp_path, monkeypatch):
         assert len(queue.holders()) == 2
         with pytest.raises(TimeoutError), queue.leased("fold-02", "study"):
             pass
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 1234"), OSError("No username set")])
+def test_a_user_without_a_name_as_in_containers_has_a_queue_too(error, tmp_path, monkeypatch):
+    def nameless():
+        raise error
+
+    monkeypatch.setattr(device_queue.getpass, "getuser", nameless)
+    monkeypatch.setattr(device_queue.tempfile, "gettempdir", lambda: str(tmp_path))
+    with DeviceQueue(["cpu"]).leased("fold-00") as device:
+        assert device == "cpu"
+    assert [path.name for path in tmp_path.iterdir()] == [f"biot-bd-devices-{os.getuid()}"]
