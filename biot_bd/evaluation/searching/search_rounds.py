@@ -23,7 +23,6 @@ from biot_bd.evaluation.searching.search_progress import SearchProgress
 from biot_bd.evaluation.searching.trial import (
     TrialOutcome,
     TrialTask,
-    others_build_on,
     read_trial,
     run_trial,
     with_seed,
@@ -183,7 +182,7 @@ def _round(
             )
             continue
         task = _task(plan, outer, proposal, fold, fingerprint)
-        stored = read_trial(task, retry=retry and not (known == 0 and others_build_on(task)))
+        stored = read_trial(task, retry=retry, built_on=known == 0)
         if stored is not None:
             outcomes[number] = stored
         else:

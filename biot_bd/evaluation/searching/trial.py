@@ -268,7 +268,7 @@ def some_rows(rows: np.ndarray, data: Data, share: float, seed: int) -> np.ndarr
     return np.sort(np.concatenate(kept)) if kept else rows
 
 
-def others_build_on(task: TrialTask) -> bool:
+def _others_build_on(task: TrialTask) -> bool:
     """Return whether a later candidate of the outer fold has a score, so that it was proposed by an
     engine that may have known how this fit went.
     """
@@ -278,7 +278,7 @@ def others_build_on(task: TrialTask) -> bool:
     return any(one.get("candidate", -1) > task.candidate and one.get("score") is not None for one in stored)
 
 
-def read_trial(task: TrialTask, *, retry: bool = False) -> TrialOutcome | None:
+def read_trial(task: TrialTask, *, retry: bool = False, built_on: bool = False) -> TrialOutcome | None:
     """Read what an earlier call left of a fit; None where it left nothing.
 
     Parameters
@@ -286,6 +286,9 @@ def read_trial(task: TrialTask, *, retry: bool = False) -> TrialOutcome | None:
     task : TrialTask
     retry : bool
         Whether a fit that failed counts as nothing.
+    built_on : bool
+        Whether the engine proposes by what it was told: then such a fit stands where a later
+        candidate of the outer fold has a score.
 
     Raises
     ------
@@ -297,7 +300,7 @@ def read_trial(task: TrialTask, *, retry: bool = False) -> TrialOutcome | None:
     stored = read_facts(task.path, TrialFacts)
     if stored.get("state") not in (FINISHED, FAILED):
         raise RunFolderError(f"{task.path}: damaged (state is {stored.get('state')!r}); delete it and run again")
-    if retry and stored["state"] == FAILED:
+    if retry and stored["state"] == FAILED and not (built_on and _others_build_on(task)):
         return None
     expected = task.facts()
     other = [name for name, value in expected.items() if stored.get(name) != value]
