@@ -4,6 +4,9 @@ of a cluster.
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import contextmanager
@@ -203,7 +206,7 @@ def _lost(tasks: Sequence[Any], n_finished: int, error: BaseException) -> LostWo
 def _spread_out(run: Run[Any], tasks: Sequence[Any], at_once: int, how: Spread, client: Any) -> Iterator[Any]:
     threads = how.threads or torch.get_num_threads()
     pools = _pools() if how.threads is None else {"blas": threads, "openmp": threads}
-    call = TaskCall(run, type(tasks[0]), threads, pools, how.devices, sklearn.get_config())
+    call = TaskCall(run, type(tasks[0]), threads, pools, how.devices, sklearn.get_config(), os.getpid())
     if how.submit is not None:
         yield from how.submit(call, tasks)
         return
@@ -261,6 +264,8 @@ class TaskCall:
     devices : DeviceQueue
     config : dict
         scikit-learn's configuration of the calling process.
+    caller : int
+        Number of the calling process.
     """
 
     run: Run[Any]
@@ -269,9 +274,11 @@ class TaskCall:
     pools: dict[str, int]
     devices: DeviceQueue
     config: dict[str, Any]
+    caller: int
 
     def __call__(self, shared: SharedValues, own: Mapping[str, Any]) -> Any:
         """Compute the task whose fields these are."""
+        _end_with(self.caller)
         task = self.kind(**shared.values, **own)
         needs = f"{self.kind.__name__} of {task.folder}"
         with (
@@ -281,6 +288,27 @@ class TaskCall:
             self.devices.leased(task.label, needs),
         ):
             return self.run(task)
+
+
+_watched: set[int] = set()
+_LOOK_S = 1.0
+
+
+def _end_with(caller: int) -> None:
+    """Let this process end when the one that started it as a worker is killed.
+
+    Workers of loky would wait for it forever, with their memory and that of their GPU.
+    """
+    if os.getppid() != caller or caller in _watched:  # of dask and of jobs others take care
+        return
+    _watched.add(caller)
+    threading.Thread(target=_watch, args=(caller,), name="ends-with-caller", daemon=True).start()
+
+
+def _watch(caller: int) -> None:
+    while os.getppid() == caller:
+        time.sleep(_LOOK_S)
+    os._exit(1)  # as if it had been killed with its caller: files are whole or not there
 
 
 def parted(tasks: Sequence[Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -374,7 +374,7 @@ def locked(folder: Path) -> Iterator[None]:
     if (n_processes := launched_processes()) > 1:
         raise RunFolderError(
             f"{folder}: started as one of {n_processes} processes by a launcher, which train one model together (biot-bd train); "
-            "folds and fits are spread by n_jobs or biot_bd.evaluation.workers: start one process"
+            "folds and fits are spread by --jobs, n_jobs or biot_bd.evaluation.workers: start one process"
         )
     runs.make_folder(folder)
     lock = FileLock(folder / ".lock")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,22 @@ def main(folder, backend, seconds, death):
 
     with workers(backend, n_workers=2):
         run(folder, seconds=seconds, death=death)
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """A task that leaves the number of its process in ``folder`` and then takes very long."""
+
+    label: str
+    folder: Path
+
+
+def asleep(task):
+    (task.folder / str(os.getpid())).touch()
+    time.sleep(300)
+
+
+def sleep_on_two_workers(folder):
+    from biot_bd.evaluation.parallel import run_tasks
+
+    list(run_tasks(asleep, [Sleep(label, Path(folder)) for label in "ab"], n_jobs=2))

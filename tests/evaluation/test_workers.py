@@ -1,11 +1,16 @@
 """Folds on every backend: the same digits; whoever is killed, the same call goes on."""
 
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
 import pytest
 from spread_runs import assert_equal, demo_windows, finished_folds, kill_parent, run, trained
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -94,6 +99,33 @@ def test_a_killed_parent_leaves_its_folds_and_only_missing_ones_are_computed(alo
     assert 0 < len(before) < 4
     assert_equal(run(tmp_path / "run", seconds=3.0, death=death), alone)
     assert before.items() <= finished_folds(tmp_path / "run").items()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks the system for the parent of a process")
+def test_workers_of_a_killed_parent_end_in_the_middle_of_their_tasks(tmp_path):
+    code = f"import spread_runs; spread_runs.sleep_on_two_workers({str(tmp_path)!r})"
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths})
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 150)
+    workers_ = [int(path.name) for path in tmp_path.iterdir()]
+    assert all(lives(process) for process in workers_)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(lives(process) for process in workers_), 60)
+
+
+def wait_until(done, longest_s):
+    deadline = time.monotonic() + longest_s
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def lives(process):
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(frozen=True)
