@@ -23,6 +23,7 @@ from biot_bd.evaluation.searching.grids import (
     with_params,
 )
 from biot_bd.evaluation.searching.inner_folds import InnerFolds, make_inner_folds
+from biot_bd.evaluation.searching.search_record import SCORE_TYPES
 from biot_bd.evaluation.searching.search_rounds import SearchPlan, check_inside
 from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector
@@ -137,7 +138,13 @@ def known_variants(estimator: Any, engine: Engine, grids: Sequence[Mapping[str, 
     ValueError
         The estimator does not take them.
     """
-    _check_not_set_in_folds(estimator, {name for part in grids for name in part})
+    names = {name for part in grids for name in part}
+    _check_not_set_in_folds(estimator, names)
+    if taken := sorted(names & set(SCORE_TYPES)):
+        raise ValueError(
+            f"grid: the table of candidates has a column {taken[0]} already; search make_pipeline(estimator), "
+            f"whose parameter is {type(estimator).__name__.lower()}__{taken[0]}"
+        )
     known = engine.candidates(grids, random_state)
     if not known:
         for part in grids:

@@ -33,6 +33,19 @@ def test_what_a_fold_sets_cannot_be_chosen(monkeypatch, name):
         searched(estimator=BIOTClassifier(device="cpu"), grid={name: [1, 2]})
 
 
+class Ranked(Fussy):
+    """Has a parameter that is called as a column of the table of candidates."""
+
+    def __init__(self, rank=1):
+        super().__init__()
+        self.rank = rank
+
+
+def test_a_parameter_is_no_column_of_the_table():
+    with pytest.raises(ValueError, match=r"a column rank already.* ranked__rank"):
+        searched(estimator=Ranked(), grid={"rank": [1, 2]})
+
+
 @pytest.mark.parametrize(
     ("grid", "error", "message"),
     [
