@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,13 @@ from biot_bd import BIOTClassifier, PercentileScaler, Windows, load_dataset, pre
 from biot_bd.datasets import make_dataset
 from biot_bd.evaluation import Result, StudyPlan, run_study
 from biot_bd.evaluation.metrics import sens_fa_score
-from biot_bd.evaluation.studies.foundation_study import FoundationStudy, estimate_study, run_cell_alone, write_table
+from biot_bd.evaluation.studies.foundation_study import (
+    CellTask,
+    FoundationStudy,
+    estimate_study,
+    run_cell_task,
+    write_table,
+)
 from biot_bd.evaluation.studies.study_cells import contamination_of, read_record
 from biot_bd.evaluation.studies.study_costs import measured
 from biot_bd.evaluation.studies.study_pipelines import pipeline_of
@@ -386,9 +393,10 @@ def test_a_worker_computes_a_cell_from_the_plan_as_it_is_written(store, tmp_path
     plan = plan_of(store, baselines=[])
     run_study(plan, tmp_path / "study")
     before = read_record(tmp_path / "study", plan.cells()[1])
-    assert run_cell_alone(plan.as_dict(), str(tmp_path / "study"), "demo/always-on/seed-0") == before
+    task = CellTask(plan.as_dict(), tmp_path / "study", "demo/always-on/seed-0")
+    assert run_cell_task(task) == before
     with pytest.raises(ValueError, match="no cell 'demo/x/seed-0'"):
-        run_cell_alone(plan.as_dict(), str(tmp_path / "study"), "demo/x/seed-0")
+        run_cell_task(replace(task, label="demo/x/seed-0"))
     (tmp_path / "study/demo/always-on/seed-0.json").write_text("{}")
     with pytest.raises(RunFolderError, match=r"seed-0\.json"):
         write_table(plan, tmp_path / "study")
