@@ -70,8 +70,8 @@ def to_moabb_table(
     ...     baseline("line-length", X), X, y=y, groups=subjects, progress=False
     ... )
     >>> table = to_moabb_table(result, dataset="Site", pipeline="line length")
-    >>> table[["subject", "samples", "samples_test", "dataset"]].iloc[0].tolist()
-    ['site/01', 60.0, 20.0, 'Site']
+    >>> print(*table[["subject", "samples", "samples_test", "dataset"]].iloc[0])
+    site/01 60.0 20.0 Site
     """
     if undefined not in ("raise", "leave-out"):
         raise ValueError(f"undefined={undefined!r}: expected 'raise' or 'leave-out'")

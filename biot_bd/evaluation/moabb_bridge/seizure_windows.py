@@ -71,8 +71,8 @@ class SeizureWindows(BaseDataset):  # type: ignore[misc]  # MOABB has no types
     ...     recordings = load_dataset("demo", folder, n_subjects=2, recordings=1, minutes=1)
     ...     data = SeizureWindows(prepare(recordings, f"{folder}/windows"))
     ...     x, labels, metadata = SeizureDetection().get_data(data)
-    >>> x.shape[1:], sorted(set(labels)), list(metadata.columns)
-    ((16, 2000), ['background', 'seizure'], ['subject', 'session', 'run'])
+    >>> print(x.shape[1:], *sorted(set(labels)), *metadata.columns)
+    (16, 2000) background seizure subject session run
     """
 
     def __init__(self, windows: Windows) -> None:
