@@ -33,7 +33,7 @@ def windows(tmp_path_factory):
     return prepare(found, root / "windows", stride_s=10)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module")
 def here(request, windows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("here") / request.param
     return request.param, folder, nested(windows, folder, **ENGINES[request.param])
@@ -49,11 +49,13 @@ def assert_same(result, folder, expected, expected_folder):
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
-@pytest.mark.parametrize("backend", ["loky", "dask"])
+@pytest.mark.parametrize(
+    ("here", "backend"),
+    [("grid", "loky"), ("grid", "dask"), ("halving", "loky"), ("optuna", "loky"), ("optuna", "dask")],
+    indirect=["here"],
+)
 def test_a_nested_search_is_the_same_in_two_processes(here, windows, backend, tmp_path):
     name, folder, expected = here
-    if (name, backend) == ("halving", "dask"):
-        pytest.skip("rungs are rounds as others")
     with workers(backend, n_workers=2):
         result = nested(windows, tmp_path / "run", **ENGINES[name])
     assert_same(result, tmp_path / "run", expected, folder)
@@ -97,10 +99,9 @@ def kill_a_worker(running):
     found[0].send_signal(signal.SIGKILL)
 
 
+@pytest.mark.parametrize("here", ["grid"], indirect=True)
 def test_a_search_whose_parent_and_then_worker_are_killed_gives_the_table_of_one_that_was_not(here, windows, tmp_path):
-    name, folder, expected = here
-    if name != "grid":
-        pytest.skip("kills are tried on the grid")
+    _, folder, expected = here
     run = tmp_path / "run"
     said = tmp_path / "stderr.txt"
     running = program(windows, run, said)
