@@ -89,6 +89,7 @@ def test_objects_that_differ_have_other_texts_and_none_an_address():
     assert [repr(item) for item in nets] == [object_text(item) for item in nets]
 
 
+@pytest.mark.slow
 def test_texts_are_alike_in_another_process_with_other_hashes():
     code = (
         f"import sys, biot_bd; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"

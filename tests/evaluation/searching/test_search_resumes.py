@@ -149,6 +149,7 @@ def test_fits_that_failed_are_tried_again_until_the_choice_is_made(tmp_path):
     searched(tmp_path / "run", Fussy(), grid)  # fits nothing, so nothing fails
 
 
+@pytest.mark.slow
 def test_optuna_goes_on_as_if_it_had_not_been_stopped(tmp_path, monkeypatch):
     grid = {"logisticregression__C": Range(1e-4, 1e2, log=True)}
     options = {"engine": OptunaSearch(n_trials=12, batch=2), "grid": grid}
