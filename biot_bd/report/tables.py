@@ -6,7 +6,7 @@ One row a value: what is undefined is an empty cell, with the reason in a column
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from biot_bd.evaluation.studies.compare_regimes import StudyResult
 from biot_bd.report.classes_page import class_table, classes_of
-from biot_bd.report.drawing.curves import curves_of
+from biot_bd.report.drawing.curves import curve_columns
 from biot_bd.report.events_page import operating_curves
 from biot_bd.report.run_folder import Run
 from biot_bd.runs import write_text
@@ -69,12 +69,12 @@ def run_tables(run: Run, assessed: Mapping[str, Any] | None) -> dict[str, pd.Dat
         "subjects": _subjects(run, assessed),
         "folds": _folds(run),
         "training": [{"fold": fold.number, **_plain(row)} for fold in run.folds for row in fold.history],
-        "curves": list(_curve_points(run)),
+        "curves": [],  # many rows, made by columns
         "classes": class_table(run),
         **_calibration(assessed),
         **_events(run, assessed),
     }
-    return {name: pd.DataFrame(rows) for name, rows in found.items()}
+    return {name: pd.DataFrame(rows) for name, rows in found.items()} | {"curves": _curve_points(run)}
 
 
 def study_tables(study: StudyResult) -> dict[str, pd.DataFrame]:
@@ -215,19 +215,23 @@ def _folds(run: Run) -> Rows:
     ]
 
 
-def _curve_points(run: Run) -> Iterator[dict[str, Any]]:
+def _curve_points(run: Run) -> pd.DataFrame:
     """Precision and recall, and sensitivity and false positive rate, at every threshold."""
     test = run.test
     if test["y_true"].nunique() < 2 or classes_of(run):
-        return
+        return pd.DataFrame()
     groups: list[tuple[str, pd.DataFrame]] = [
         ("pooled", test),
         *((str(s), part) for s, part in test.groupby("subject")),
     ]
-    for subject, part in groups:
-        if part["y_true"].nunique() == 2:
-            for row in curves_of(part["y_true"].to_numpy(), part["proba"].to_numpy()):
-                yield {"subject": subject, **row}
+    return pd.concat(
+        [
+            pd.DataFrame({"subject": subject, **curve_columns(part["y_true"].to_numpy(), part["proba"].to_numpy())})
+            for subject, part in groups
+            if part["y_true"].nunique() == 2
+        ],
+        ignore_index=True,
+    )
 
 
 def _calibration(assessed: Mapping[str, Any] | None) -> dict[str, Rows]:

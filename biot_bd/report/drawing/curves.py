@@ -51,15 +51,33 @@ def curves_of(y_true: NDArray, proba: NDArray) -> list[dict[str, float | None]]:
     Returns
     -------
     list of dict
+        As the columns of :func:`curve_columns`.
+    """
+    columns = curve_columns(y_true, proba)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+
+
+def curve_columns(y_true: NDArray, proba: NDArray) -> dict[str, NDArray]:
+    """Return the points of both curves, by threshold from high to low.
+
+    Parameters
+    ----------
+    y_true : ndarray, shape (n_windows,)
+        0 and 1, both among them.
+    proba : ndarray, shape (n_windows,)
+
+    Returns
+    -------
+    dict of str to ndarray
         ``threshold`` (a window is called at and above it), ``recall``, ``precision``,
         ``false_positive_rate``.
     """
     false_rate, true_rate, threshold = roc_curve(y_true, proba, drop_intermediate=False)
     n_positive = float(np.sum(y_true))
     found, false = true_rate * n_positive, false_rate * (len(y_true) - n_positive)
-    rows = zip(threshold[1:], true_rate[1:], (found / np.maximum(found + false, 1))[1:], false_rate[1:], strict=True)
-    names = ("threshold", "recall", "precision", "false_positive_rate")
-    return [dict(zip(names, map(float, row), strict=True)) for row in rows]
+    precision = found / np.maximum(found + false, 1)
+    columns = {"threshold": threshold, "recall": true_rate, "precision": precision, "false_positive_rate": false_rate}
+    return {name: np.asarray(column[1:], dtype=np.float64) for name, column in columns.items()}
 
 
 def pr_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:

@@ -40,7 +40,7 @@ def here(plan, tmp_path_factory):
 
 
 def scores(study):
-    assert not study.failed, study.failed
+    assert not study.failed, [(row["row"], row["reason"]) for row in study.failed]
     return {row["row"]: row["average_precision"] for row in study.rows}
 
 
