@@ -167,8 +167,8 @@ class DeviceQueue:
                 time.sleep(POLL_S)
 
     def _held_text(self) -> str:
-        held = [f"{one['device']}: {one['label']} (process {one['process']})" for one in self.holders()]
-        return f"held: {', '.join(held)}" if held else "others wait before it"
+        taken = [f"{one['device']}: {one['label']} (process {one['process']})" for one in self.holders()]
+        return f"held: {', '.join(taken)}" if taken else "others wait before it"
 
     def _free(self, folder: Path, places: Sequence[_Place], needs: str) -> tuple[_Place, FileLock] | None:
         """Return the device with the fewest tasks that takes one more, and its lock, or None."""

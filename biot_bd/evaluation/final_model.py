@@ -26,7 +26,7 @@ from biot_bd.evaluation.fold import (
 )
 from biot_bd.evaluation.fold_events import Detectors, detector_parameters, event_facts, fit_detectors, operating_point
 from biot_bd.evaluation.metrics.thresholds import NO_THRESHOLD, Threshold, check_threshold_rule, choose_threshold
-from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
+from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import (
     check_contamination,
     comparison_notes,
@@ -35,8 +35,8 @@ from biot_bd.evaluation.model_selection.contamination import (
     full_record,
 )
 from biot_bd.evaluation.model_selection.folds import Fold, split_all
+from biot_bd.evaluation.planned_run import metrics_of
 from biot_bd.evaluation.run_facts import METRICS, Cells, FoldFacts, RunMetrics, write_facts
-from biot_bd.evaluation.stored_folds import DEFAULTS, SCORING_OF_SEVERAL
 from biot_bd.evaluation.study_identity import final_step, identity_of
 from biot_bd.evaluation.training_folder import TrainingFolder
 from biot_bd.evaluation.window_scores import FoldOutcome, aggregate, fold_scores
@@ -159,9 +159,7 @@ def fit_all(
     data, rule = as_data(windows, y, groups), check_threshold_rule(threshold)
     n_classes = len(data.classes)
     check_classes(pipeline, n_classes)
-    if n_classes > 2 and scoring == DEFAULTS["scoring"]:
-        scoring = SCORING_OF_SEVERAL
-    metrics = as_metrics(scoring, n_classes, data.targets is not None)
+    metrics = metrics_of(scoring, data)
     template = EventDetector() if event_detector is None else event_detector
     detector_parameters(template)  # raises before anything is fitted
     fold = _split(data, hold_out, validation_fraction, random_state)

@@ -46,7 +46,6 @@ from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.persistence.kinds import is_saved
 from biot_bd.training.pretrained import recordings_of, write_load_report
 from biot_bd.training.private_paths import FitPlace
-from biot_bd.training.worker_threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,6 @@ class FoldTask:
         The run folder; None writes nothing.
     origins : tuple of Origin
         Weights that the pipeline starts from.
-    threads : int or None
-        Threads of torch in the fold; None leaves them.
     event_detector : EventDetector
         Template of the fold's event detector.
     chosen : dict or None
@@ -84,7 +81,6 @@ class FoldTask:
     fingerprint: str
     folder: Path | None = None
     origins: tuple[Origin, ...] = ()
-    threads: int | None = None
     event_detector: EventDetector = field(default_factory=EventDetector)
     chosen: Cells | None = None
 
@@ -341,8 +337,7 @@ def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> Fold
     ValueError
         Bad probabilities, a search that mixes subjects; errors of the fit pass through.
     """
-    with torch_threads(task.threads):
-        return _run(task, time.perf_counter(), watch)
+    return _run(task, time.perf_counter(), watch)
 
 
 def check_scorable(pipeline: Any) -> None:

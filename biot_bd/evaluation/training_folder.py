@@ -22,7 +22,7 @@ class TrainingFolder(WorkFolder):
     """The folder that ``biot-bd train`` makes a model in; see its base."""
 
     name = WORK
-    what, held = "a model", "the model"
+    what = "a model"
 
     def record(self) -> dict[str, Any] | None:
         """Return the record of the model that stands in the folder; None where there is none."""

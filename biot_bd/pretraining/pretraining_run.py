@@ -35,7 +35,7 @@ class PretrainingFolder(WorkFolder):
     """The folder that ``biot-bd pretrain`` makes a pretrained model in; see its base."""
 
     name = WORK
-    what, held = "a pretrained model", "the pretrained model"
+    what = "a pretrained model"
 
     def record(self) -> dict[str, Any] | None:
         """Return the record of the pretrained model in the folder; None where there is none."""

@@ -35,15 +35,14 @@ class WorkFolder:
     ----------
     name : str
         Of the hidden folder.
-    what, held : str
-        What is made, for messages: ``"a model"``, ``"the model"``.
+    what : str
+        What is made, for messages: ``"a model"``.
     restart, log, model : Path
         While the training works: restart points, curves, and the result to be.
     """
 
     name: str
     what: str
-    held: str
 
     def __init__(self, folder: Path, study: str) -> None:
         self.folder, self.study = folder, study
@@ -122,7 +121,7 @@ class WorkFolder:
         shutil.rmtree(self.curves, ignore_errors=True)
         if self.log.is_dir():
             os.replace(self.log, self.curves)
-        with finishing(f"{self.folder} holds {self.held}"):
+        with finishing(f"{self.folder} holds the {self.what.removeprefix('a ')}"):
             os.replace(self.model / description, self.folder / description)
         self._tidy_up()
 

@@ -17,9 +17,11 @@ FORK = multiprocessing.get_context("fork")
 GB = 2**30
 
 
-def holds(queue, label, seconds, log):
+def holds(queue, label, seconds, log, meeting=None):
     with queue.leased(label) as device:
         log.put(("begins", label, device))
+        if meeting is not None:
+            meeting.wait(timeout=60)
         time.sleep(seconds)
         log.put(("ends", label, device))
 
@@ -33,8 +35,8 @@ def log():
     return FORK.Queue()
 
 
-def start(queue, label, seconds, log):
-    process = FORK.Process(target=holds, args=(queue, label, seconds, log), daemon=True)
+def start(queue, label, seconds, log, meeting=None):
+    process = FORK.Process(target=holds, args=(queue, label, seconds, log, meeting), daemon=True)
     process.start()
     return process
 
@@ -49,14 +51,15 @@ def test_without_a_gpu_nothing_is_handed_out_and_nothing_is_written(tmp_path, mo
 @pytest.mark.parametrize(("per_device", "most"), [(1, 2), (2, 4)])
 def test_processes_never_hold_more_places_than_there_are(tmp_path, log, per_device, most):
     queue = DeviceQueue(["cpu", "cpu"], per_device=per_device, folder=tmp_path)
-    processes = [start(queue, f"fold-{k}", 0.3, log) for k in range(6)]
+    meeting = FORK.Barrier(most)  # however slowly they start, as many as there are places meet
+    processes = [start(queue, f"fold-{k}", 0.3, log, meeting) for k in range(8)]
     holding, seen = set(), []
-    for what, label, _ in told(log, 12):
+    for what, label, _ in told(log, 16):
         holding = holding | {label} if what == "begins" else holding - {label}
         seen.append(len(holding))
     for process in processes:
         process.join()
-    assert max(seen) <= most  # processes that start slowly need not all meet
+    assert max(seen) == most
     assert queue.holders() == []
 
 

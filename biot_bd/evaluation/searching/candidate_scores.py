@@ -45,10 +45,14 @@ class CandidateScore:
 
 def mean_scores(outcomes: Iterable[TrialOutcome]) -> dict[int, float | None]:
     """Return the mean score of each candidate, None where nothing is defined or a fit failed."""
-    by_candidate: dict[int, list[TrialOutcome]] = {}
+    return {candidate: _mean(found) for candidate, found in _by_candidate(outcomes).items()}
+
+
+def _by_candidate(outcomes: Iterable[TrialOutcome]) -> dict[int, list[TrialOutcome]]:
+    found: dict[int, list[TrialOutcome]] = {}
     for outcome in outcomes:
-        by_candidate.setdefault(outcome.candidate, []).append(outcome)
-    return {candidate: _mean(found) for candidate, found in by_candidate.items()}
+        found.setdefault(outcome.candidate, []).append(outcome)
+    return found
 
 
 def _mean(outcomes: Sequence[TrialOutcome]) -> float | None:
@@ -71,10 +75,8 @@ def summarise(
     pruned : set of int
         Candidates that were given up.
     """
-    return [
-        _summary(one, [o for o in outcomes if o.candidate == one], given, pruned)
-        for one, given in sorted(params.items())
-    ]
+    found = _by_candidate(outcomes)
+    return [_summary(one, found.get(one, []), given, pruned) for one, given in sorted(params.items())]
 
 
 def _summary(

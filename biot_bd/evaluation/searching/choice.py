@@ -11,6 +11,7 @@ from biot_bd.evaluation.data import as_data, check_classes
 from biot_bd.evaluation.fold import check_scorable, check_splits_inside
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.model_selection.contamination import find_origins
+from biot_bd.evaluation.model_selection.folds import Fold
 from biot_bd.evaluation.parallel import jobs_at_once
 from biot_bd.evaluation.planned_run import SEARCH, checked_seed, checkpoints_of, locked, metrics_of
 from biot_bd.evaluation.run_facts import RUN, Cells, read_facts, write_facts
@@ -18,9 +19,9 @@ from biot_bd.evaluation.searching.engines import as_engine
 from biot_bd.evaluation.searching.grids import as_grids, weights_in, with_params
 from biot_bd.evaluation.searching.inner_folds import make_inner_folds
 from biot_bd.evaluation.searching.search_notes import choice_lines, seen_notes
-from biot_bd.evaluation.searching.search_record import SearchRecord, search_facts, write_record
+from biot_bd.evaluation.searching.search_record import RECORD, SearchRecord, search_facts, write_record
 from biot_bd.evaluation.searching.search_rounds import SearchPlan, check_inside, run_rounds
-from biot_bd.evaluation.searching.search_setup import everybody, known_variants, search_identity, search_options
+from biot_bd.evaluation.searching.search_setup import known_variants, search_identity, search_options
 from biot_bd.evaluation.study_identity import differences, identity_of, refuse_other_study
 from biot_bd.exceptions import RunFolderError, SplitError
 from biot_bd.runs import fingerprint, to_jsonable
@@ -135,7 +136,7 @@ def choose(
     random_state = checked_seed(random_state)
     data = as_data(X, y, groups)
     variants = known_variants(estimator, engine, grids, random_state)
-    fold = everybody(data.subjects)
+    fold = Fold(0, tuple(sorted(set(data.subjects))), (), (), 0)  # the outer fold of a choice that nobody scores
     inner = make_inner_folds(data, fold, inner_cv, validation_fraction=validation_fraction, random_state=random_state)
     if not inner.folds:
         raise SplitError(f"a choice by subject needs at least 2 subjects: {'; '.join(inner.notes)}")
@@ -179,7 +180,7 @@ def choose(
             n_jobs=n_jobs,
             progress=progress,
             known=len(variants),
-            retry=not (folder / "search.json").is_file(),
+            retry=not (folder / RECORD).is_file(),
         )
         facts |= to_jsonable(search_facts(found, common=bool(variants)))
         facts["notes"] = [*seen_notes(rounds, origins), *choice_lines(rounds, found)]
@@ -206,7 +207,8 @@ def _same_choice(folder: Path, identity: Cells) -> str:
     """Return the fingerprint of the choice; refuse a folder of another one."""
     path = folder / SEARCH / IDENTITY
     if path.is_file():
-        refuse_other_study(folder, differences(read_facts(path)["identity"], identity))
-        return str(read_facts(path)["fingerprint"])
+        stored = read_facts(path)
+        refuse_other_study(folder, differences(stored["identity"], identity))
+        return str(stored["fingerprint"])
     write_facts(path, {"fingerprint": fingerprint(identity), "identity": identity})
     return fingerprint(identity)

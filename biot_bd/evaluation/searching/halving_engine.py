@@ -86,12 +86,12 @@ class HalvingSearch:
             raise ValueError(
                 f"HalvingSearch(max_resources=...) must be an int of at least 1, got {self.max_resources!r}"
             )
-        held = [
+        taken = [
             name for part in grids for name in part if name.rpartition("__")[2] == self.resource.rpartition("__")[2]
         ]
-        if held:
+        if taken:
             raise ValueError(
-                f"the grid chooses {held[0]}, which is the resource of HalvingSearch; leave one of the two out"
+                f"the grid chooses {taken[0]}, which is the resource of HalvingSearch; leave one of the two out"
             )
         if self.n_iter is None:
             return all_of(grids, "halving")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biot_bd.evaluation.model_selection.folds import Fold
 from biot_bd.evaluation.parallel import jobs_at_once
 from biot_bd.evaluation.planned_run import SEARCH, PlannedRun, identify, plan_run
 from biot_bd.evaluation.run_facts import Cells
@@ -295,8 +294,3 @@ def planned_fits(
         "inner_done": len(list(done.glob(f"{SEARCH}/fold-*/c*.json"))),
         "outer_done": len(list(done.glob("folds/*/fold.json"))),
     }
-
-
-def everybody(subjects: Iterable[str]) -> Fold:
-    """Return the outer fold of a choice that nobody scores."""
-    return Fold(0, tuple(sorted(set(subjects))), (), (), 0)

@@ -21,7 +21,6 @@ from biot_bd.evaluation.searching.grids import as_text, params_text, with_params
 from biot_bd.evaluation.study_identity import final_step
 from biot_bd.exceptions import ContaminationError, DownloadError, RunFolderError, SplitError
 from biot_bd.training.private_paths import FitPlace
-from biot_bd.training.worker_threads import torch_threads
 
 FINISHED, FAILED = "finished", "failed"
 
@@ -106,8 +105,6 @@ class TrialTask:
         Of the study.
     folder : Path or None
         Of the files of trials; None writes nothing.
-    threads : int or None
-        Threads of torch; None leaves them.
     """
 
     pipeline: Any
@@ -122,7 +119,6 @@ class TrialTask:
     threshold: str | float
     fingerprint: str
     folder: Path | None = None
-    threads: int | None = None
 
     @property
     def where(self) -> str:
@@ -189,8 +185,7 @@ def run_trial(task: TrialTask) -> TrialOutcome:
     started = time.perf_counter()
     last = None
     try:
-        with torch_threads(task.threads):
-            last, score = _scored(task)
+        last, score = _scored(task)
         state, value, reason = "finished", score.value, score.reason
     except NOT_OF_A_CANDIDATE:
         raise
