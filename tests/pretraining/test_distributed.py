@@ -43,8 +43,9 @@ def greatest_difference(a, b):
 
 
 def count_processes():
-    os.environ["WORLD_SIZE"] = "2"  # workers that stand ready were started before
-    return find_processes().n
+    # Workers that stand ready were started before, and serve other tests afterwards.
+    with patch.dict(os.environ, {"WORLD_SIZE": "2"}):
+        return find_processes().n
 
 
 def assert_same_histories(one, other, rtol):
