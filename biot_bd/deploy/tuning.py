@@ -263,7 +263,9 @@ def save_tuned(tuning: Tuning, model: str | os.PathLike[str], folder: str | os.P
     source, folder = Path(model), Path(folder)
     check_new_folder(source, folder)
     with atomic_path(folder) as temporary:
-        shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*", *_OF_THE_OLD_POINT, *_OF_THE_REGISTRY, TUNING_JSON))
+        shutil.copytree(
+            source, temporary, ignore=shutil.ignore_patterns(".*", *_OF_THE_OLD_POINT, *_OF_THE_REGISTRY, TUNING_JSON)
+        )
         save_event_detector(tuning.offline, temporary, tuning.causal)
         write_json(temporary / TUNING_JSON, tuning.facts)
     return folder

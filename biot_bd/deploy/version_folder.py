@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -381,3 +382,26 @@ def _entries(folder: Path) -> Iterator[Path]:
             yield path
         else:
             raise ModelRegistryError(f"{path}: a pipe or device, no file; delete it")
+
+
+def copy_version(version: RegisteredVersion, folder: Path) -> None:
+    """Copy the files that a version names, and no other, with the mode of any new file there.
+
+    Parameters
+    ----------
+    version : RegisteredVersion
+        What is copied.
+    folder : Path
+        Where to.
+
+    Raises
+    ------
+    ModelRegistryError
+        A file is missing, or a link.
+    """
+    for name in (*version.facts["files"], ARTIFACT):
+        source, target = version.folder / PurePosixPath(name), folder / PurePosixPath(name)
+        if source.is_symlink() or not source.is_file():
+            raise ModelRegistryError(f"{source}: missing, or a link; copy the whole version again")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)

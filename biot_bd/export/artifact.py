@@ -170,7 +170,7 @@ class Probe:
 
     def write(self, path: Path) -> None:
         """Write it as ``.npz``."""
-        np.savez(path, x=self.x, present=self.present, probabilities=self.probabilities)
+        np.savez_compressed(path, x=self.x, present=self.present, probabilities=self.probabilities)
 
     @classmethod
     def read(cls, path: Path, n_chans: int, n_times: int, n_classes: int) -> Probe:
