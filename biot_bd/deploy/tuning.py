@@ -245,7 +245,8 @@ def save_tuned(tuning: Tuning, model: str | os.PathLike[str], folder: str | os.P
     -------
     Path
         The folder: the model's files but those of the old point, ``metrics.json`` and ``exports/``
-        (export it again), and what a registered version says of itself, with another ``events.json``, and ``tuning.json``.
+        (export it again), and what a registered version says of itself; with another
+        ``events.json``, and ``tuning.json``.
 
     Raises
     ------
