@@ -134,6 +134,28 @@ def numbered_subjects(subjects: Iterable[str], namespace: str | None = None) -> 
     return found
 
 
+def shuffled(subjects: Iterable[str]) -> list[str]:
+    """Return each subject once, in an order that says nothing of their names.
+
+    Parameters
+    ----------
+    subjects : iterable of str
+        Names.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from biot_bd.anonymous import shuffled
+    >>> sorted(shuffled(["b", "a", "b"]))
+    ['a', 'b']
+    """
+    names = sorted(set(subjects))
+    return secrets.SystemRandom().sample(names, len(names))
+
+
 @dataclass(frozen=True)
 class Named:
     """What a recording is called.
@@ -177,7 +199,10 @@ class Numbers:
     --------
     >>> from biot_bd.anonymous import Numbers
     >>> numbers = Numbers("anonymous-00000000")
-    >>> [one.recording for one in numbers.names_of([("clinic/Smith", "0a"), ("clinic/Jones", "0b")])]
+    >>> [
+    ...     one.recording
+    ...     for one in numbers.names_of([("clinic/Smith", "0a"), ("clinic/Jones", "0b")])
+    ... ]
     ['recording-0001', 'recording-0002']
     >>> again = Numbers.from_dict(numbers.as_dict())
     >>> [
@@ -356,7 +381,10 @@ def write_key(path: str | os.PathLike[str], rows: Iterable[Mapping[str, str]]) -
     >>> row = {"recording": "recording-0001", "subject": "anonymous-00000000/subject-001"}
     >>> row |= {"name": "night", "subject_name": "clinic/Smith", "file": "Smith/night.edf"}
     >>> path = write_key("private/key.tsv", [row])
-    >>> stat.filemode(path.stat().st_mode), path.read_text(encoding="utf-8").splitlines()[1][:14]
+    >>> (
+    ...     stat.filemode(path.stat().st_mode),
+    ...     path.read_text(encoding="utf-8").splitlines()[1][:14],
+    ... )
     ('-rw-------', 'recording-0001')
     """
     path = Path(path)

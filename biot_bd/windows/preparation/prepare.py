@@ -314,6 +314,7 @@ class _Preparation:
         jobs, found = [], make_jobs(self.dataset)
         if self.anonymous:
             self._number(found)
+            found.sort(key=lambda job: job.recording)
         for job in found:
             self.names.append(job.recording)
             try:
@@ -328,9 +329,7 @@ class _Preparation:
         self.numbers_there = numbers_file(self.folder)
         self.numbers, words = read_numbers(self.folder), words_of(self.given_table.rule)
         contents = [self._content(job) for job in jobs]
-        names = self.numbers.names_of(
-            [(job.subject, content) for job, content in zip(jobs, contents, strict=True)]
-        )
+        names = self.numbers.names_of([(job.subject, content) for job, content in zip(jobs, contents, strict=True)])
         instead = {job.recording: one.recording for job, one in zip(jobs, names, strict=True)}
         for job, one, content in zip(jobs, names, contents, strict=True):
             self.own_names[one.recording] = job.recording, job.subject
