@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from biot_bd.json_values import check_values
-from biot_bd.runs import atomic_path
+from biot_bd.json_values import check_values, naming
+from biot_bd.runs import atomic_path, read_json, write_json
 
 NAMESPACE = re.compile(r"anonymous-[0-9a-f]{8}")
 NOT_TOLD = "n/a"
@@ -216,7 +216,7 @@ class Numbers:
     known: list[Named] = field(default_factory=list)
 
     def names_of(self, recordings: Sequence[tuple[str, str | None]]) -> list[Named]:
-        """Return the names of recordings, old ones for those that had some; the others get new ones.
+        """Return the names of recordings, old ones for those that had some.
 
         Parameters
         ----------
@@ -289,6 +289,85 @@ class Numbers:
                 raise ValueError(f"anonymous: expected recording, subject and content of a recording, found {entry!r}")
             known.append(Named(recording, subject, content))
         return cls(facts["namespace"], known)
+
+
+NUMBERS = "anonymous.json"
+FORMAT = "biot_bd anonymous recordings"
+
+
+def numbers_file(folder: Path) -> bytes | None:
+    """Return the file of a folder's numbers as it is; None where there is none."""
+    path = folder / NUMBERS
+    return path.read_bytes() if path.is_file() else None
+
+
+def read_numbers(folder: Path) -> Numbers:
+    """Return the numbers that recordings have in a folder; new ones where it has none.
+
+    Parameters
+    ----------
+    folder : Path
+        A store or a folder of results.
+
+    Returns
+    -------
+    Numbers
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or that of a later version.
+
+    See Also
+    --------
+    write_numbers : Writes them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.anonymous import Numbers, read_numbers, write_numbers
+    >>> numbers = Numbers()
+    >>> _ = write_numbers(Path("results"), numbers)
+    >>> read_numbers(Path("results")) == numbers
+    True
+    """
+    path = folder / NUMBERS
+    if not path.is_file():
+        return Numbers()
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != 1:
+        raise ValueError(f"{path}: not the numbers of recordings, version 1; name a new folder")
+    with naming(path):
+        return Numbers.from_dict(found.get("names"))
+
+
+def write_numbers(folder: Path, numbers: Numbers) -> Path:
+    """Write the numbers; they are read by the next call, whatever becomes of this one.
+
+    Parameters
+    ----------
+    folder : Path
+        A store or a folder of results.
+    numbers : Numbers
+        Those of the folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    See Also
+    --------
+    read_numbers : Reads them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.anonymous import Numbers, write_numbers
+    >>> write_numbers(Path("results"), Numbers()).name
+    'anonymous.json'
+    """
+    return write_json(folder / NUMBERS, {"format": FORMAT, "version": 1, "names": numbers.as_dict()})
 
 
 COLUMNS = ("recording", "subject", "name", "subject_name", "file")

@@ -174,7 +174,7 @@ def rewritten(value: Any, names: Replaced, key: str = "") -> Any:
 
 
 def _in_order_of_numbers(new: list[Any], old: list[Any]) -> list[Any]:
-    """Return a list of numbers in their order: that of the names would tell who has which number."""
+    """Return numbers in their order: that of the names would tell who has which."""
     if new != old and all(isinstance(one, str) for one in new):
         return sorted(new)
     if new and all(isinstance(one, Mapping) and "recording" in one for one in new):

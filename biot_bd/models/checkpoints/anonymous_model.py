@@ -82,7 +82,7 @@ def is_anonymous_model(facts: Any) -> bool:
 
 
 def _is_of_braindecode(path: Path) -> bool:
-    """Return whether it is the ``config.json`` that plain braindecode reads: sizes, names of channels."""
+    """Return whether it is the ``config.json`` that plain braindecode reads: sizes, channels."""
     return path.name == "config.json"
 
 

@@ -316,7 +316,7 @@ _HOWS = ("supervised", "unsupervised", "self-supervised")
 
 
 def _plain_word(how: str) -> str:
-    """Return how something was learnt if it is a usual word; free text of a sidecar may name anybody."""
+    """Return how something was learnt if it is a usual word; free text may name anybody."""
     return how if how in _HOWS else "unknown"
 
 

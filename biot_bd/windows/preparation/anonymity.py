@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biot_bd.anonymous import Numbers
 from biot_bd.io.segments import tells_of_time
-from biot_bd.json_values import naming
-from biot_bd.runs import read_json, write_json
-
-FILE = "anonymous.json"
-FORMAT = "biot_bd anonymous recordings"
 
 _KINDS = frozenset(
     # SzCORE and HED-SCORE: sz_foc_ia, sz_gen_m_tonicClonic, ...
@@ -64,35 +57,6 @@ def words_of(rule: Any) -> frozenset[str]:
     return frozenset([*(getattr(rule, "classes", None) or ()), *given])
 
 
-def numbers_file(folder: Path) -> bytes | None:
-    """Return the file of a store's numbers as it is; None where there is none."""
-    path = folder / FILE
-    return path.read_bytes() if path.is_file() else None
-
-
-def read_numbers(folder: Path) -> Numbers:
-    """Return the numbers that recordings of a store have; new ones where it has none.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged, or that of a later version.
-    """
-    path = folder / FILE
-    if not path.is_file():
-        return Numbers()
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != 1:
-        raise ValueError(f"{path}: not the numbers of recordings, version 1; delete that folder and prepare again")
-    with naming(path):
-        return Numbers.from_dict(found.get("names"))
-
-
-def write_numbers(folder: Path, numbers: Numbers) -> None:
-    """Write the numbers; they are read by the next call, whatever becomes of this one."""
-    write_json(folder / FILE, {"format": FORMAT, "version": 1, "names": numbers.as_dict()})
-
-
 def anonymous_outcomes(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what a data set says of its recordings, without names, paths and texts.
 
@@ -131,8 +95,3 @@ def check_kind(manifest: Mapping[str, Any], folder: Path, anonymous: bool) -> No
     raise ValueError(
         f"{folder} holds anonymous windows: prepare them with anonymous=True (--anonymous), or choose another folder"
     )
-
-
-def outcome_counts(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many recordings have which outcome, for a message that names none."""
-    return ", ".join(f"{n} {outcome}" for outcome, n in Counter(str(row["outcome"]) for row in rows).items())

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biot_bd import registry
-from biot_bd.anonymous import Numbers, check_key, write_key
+from biot_bd.anonymous import Numbers, check_key, numbers_file, read_numbers, write_key, write_numbers
 from biot_bd.exceptions import (
     PreparationError,
     RecordingError,
@@ -45,10 +45,7 @@ from biot_bd.windows.preparation.anonymity import (
     Anonymous,
     anonymous_outcomes,
     check_kind,
-    numbers_file,
-    read_numbers,
     words_of,
-    write_numbers,
 )
 from biot_bd.windows.preparation.recording import (
     Job,
