@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from biot_bd.anonymous import NOT_TOLD, is_anonymous, is_published, new_namespace, numbered_subjects, shuffled
 from biot_bd.models.checkpoints.provenance import KEY, RECORDINGS, Provenance
@@ -28,6 +28,7 @@ _TEXTS_LEFT_OUT = frozenset(
     ("study", "fingerprint", "splits_from", "created", "written", "date", "started", "finished")
 )
 """Dates, and hashes that names went into."""
+_HASHES = frozenset(("study", "fingerprint", "splits_from", "tables"))
 _PATH = re.compile(r"(?<![\w:/.<-])(?:[A-Za-z]:[\\/]|~/|/|\\\\)[^\s'\",;:<>|]*[\\/][^'\",;:<>|\s]*")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?\b")
 
@@ -134,7 +135,7 @@ def _names_in(value: Any, key: str) -> Iterator[tuple[str, str]]:
             yield kind, value
 
 
-def rewritten(value: Any, names: Replaced, key: str = "") -> Any:
+def rewritten(value: Any, names: Replaced, key: str = "", *, hashes: bool = False) -> Any:
     """Return what a JSON file holds with other names, without paths and dates.
 
     Parameters
@@ -145,24 +146,36 @@ def rewritten(value: Any, names: Replaced, key: str = "") -> Any:
         Of :func:`replaced_names`.
     key : str
         The key that leads there.
+    hashes : bool
+        Keep fingerprints: no name went into them.
 
     Returns
     -------
     object
         Of the same form.
     """
+    if hashes and key in _HASHES:
+        return value
     if isinstance(value, Mapping):
         if _is_provenance(value):
             told = Provenance.from_dict(value).without_names(
                 names.text(str(value["source"])), PUBLISHED_ENTRIES, names.subjects
             )
-            inner = {name: rewritten(one, names, name) for name, one in value.items() if name not in told.to_dict()}
+            inner = {
+                name: rewritten(one, names, name, hashes=hashes)
+                for name, one in value.items()
+                if name not in told.to_dict()
+            }
             return {**inner, **told.to_dict()}
-        new = {names.text(str(name)): rewritten(inner, names, str(name)) for name, inner in value.items()}
+        new = {
+            names.text(str(name)): rewritten(inner, names, str(name), hashes=hashes) for name, inner in value.items()
+        }
         return new if new.keys() == value.keys() else dict(sorted(new.items()))
     if isinstance(value, list):
         return (
-            [] if key in _WITHOUT_VALUE else _in_order_of_numbers([rewritten(one, names, key) for one in value], value)
+            []
+            if key in _WITHOUT_VALUE
+            else _in_order_of_numbers([rewritten(one, names, key, hashes=hashes) for one in value], value)
         )
     if not isinstance(value, str):
         return value
@@ -171,6 +184,42 @@ def rewritten(value: Any, names: Replaced, key: str = "") -> Any:
     if key == "pretrained":  # the weights are in the model; a path of their origin tells of a machine
         return value if value in KNOWN else None
     return NOT_TOLD if key in _TEXTS_LEFT_OUT else names.text(value)
+
+
+_Facts = TypeVar("_Facts")
+
+
+def without_places(facts: _Facts, sources: Iterable[str] = ()) -> _Facts:
+    """Return what JSON holds without paths, dates and the places of models.
+
+    Parameters
+    ----------
+    facts : object
+        Made of windows whose subjects have numbers already.
+    sources : iterable of str
+        Where models come from: paths, or names that publishers gave, which stay.
+
+    Returns
+    -------
+    object
+        Of the same form; hashes stay.
+
+    Examples
+    --------
+    >>> from biot_bd.models.checkpoints.anonymous_facts import without_places
+    >>> without_places({"title": "as /home/smith/model", "sfreq": 200.0})
+    {'title': 'as n/a', 'sfreq': 200.0}
+    """
+    names = Replaced(others={source: "a model" for source in sources if source not in KNOWN})
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {names.text(str(key)): told(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [told(inner) for inner in value]
+        return names.text(value) if isinstance(value, str) else value
+
+    return cast(_Facts, told(facts))
 
 
 def _in_order_of_numbers(new: list[Any], old: list[Any]) -> list[Any]:

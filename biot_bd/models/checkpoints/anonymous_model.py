@@ -19,7 +19,7 @@ _KEPT = (".safetensors", ".json", ".onnx", ".xml", ".bin", ".npz", ".data", ".pt
 _MARK = "anonymous"
 
 
-def anonymise_model(folder: str | os.PathLike[str]) -> None:
+def anonymise_model(folder: str | os.PathLike[str], *, hashes: bool = False) -> None:
     """Rewrite the folder of a saved model, a version of it or an exported one in place.
 
     Subjects and recordings become numbers, the same in all files; salted digests of recordings
@@ -31,6 +31,9 @@ def anonymise_model(folder: str | os.PathLike[str]) -> None:
     ----------
     folder : path
         A copy of the model's folder: what is left out is gone.
+    hashes : bool
+        Keep fingerprints of windows and study, for a model of anonymous windows: no name went into
+        them, and by them a training finds what it has done.
 
     Raises
     ------
@@ -63,9 +66,9 @@ def anonymise_model(folder: str | os.PathLike[str]) -> None:
     names = replaced_names(files.values())
     for path, found in files.items():
         if path.name != ARTIFACT:
-            write_json(path, _marked(path, rewritten(found, names)))
+            write_json(path, _marked(path, rewritten(found, names, hashes=hashes)))
     for path in [path for path in files if path.name == ARTIFACT]:
-        new = rewritten({**files[path], "files": {}}, names)
+        new = rewritten({**files[path], "files": {}}, names, hashes=hashes)
         write_json(path, _marked(path, {**new, "files": _checksums(path, files[path].get("files", {}))}))
 
 
