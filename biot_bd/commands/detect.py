@@ -92,6 +92,10 @@ def detect(
         items = anonymous_items(items, folder)
         if table is not None:
             write_key(table, key_rows(items))
+    else:
+        from biot_bd.deploy.anonymous_results import check_named
+
+        check_named(folder)
     outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html, viewer=viewer)
     options = {name: context.params[name] for name in (*shared.DETECTOR, "causal")}
     work = _Work(items, outputs, page_paths(items, folder) if html else {}, model, quiet=json)
@@ -273,7 +277,7 @@ def _facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: in
 
 
 def _anonymous_facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: int) -> dict[str, Any]:
-    """Return the facts with numbers for names; why a recording failed is told on the screen alone."""
+    """Return the facts with numbers for names; why one failed is told on the screen alone."""
     return {
         "model": model.name,
         "output": outputs.folder.name,

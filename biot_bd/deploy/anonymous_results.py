@@ -16,6 +16,7 @@ from biot_bd.anonymous import (
 )
 from biot_bd.deploy.detection_record import ENDING
 from biot_bd.deploy.detector import Detection
+from biot_bd.deploy.live.source import LiveSource
 from biot_bd.deploy.recording_files import Item
 from biot_bd.io.recordings import open_recording
 from biot_bd.models.checkpoints.anonymous_facts import Replaced
@@ -45,7 +46,7 @@ def anonymous_items(items: Sequence[Item], folder: Path) -> list[Item]:
     ValueError
         The folder holds results with names, or subjects are divided otherwise than before.
     """
-    numbers = read_numbers(folder)
+    numbers = read_numbers(folder)  # and refuses what is damaged
     if not (folder / NUMBERS).is_file() and (named := next(folder.glob(f"**/*{ENDING}"), None)) is not None:
         raise ValueError(
             f"{folder} holds results with names, such as {named.name}; with --anonymous choose another folder"
@@ -63,6 +64,18 @@ def anonymous_items(items: Sequence[Item], folder: Path) -> list[Item]:
         )
         for item, one in zip(items, names, strict=True)
     ]
+
+
+def check_named(folder: Path) -> None:
+    """Raise where results with names would come to lie among anonymous ones.
+
+    Raises
+    ------
+    ValueError
+        What to do.
+    """
+    if (folder / NUMBERS).is_file():
+        raise ValueError(f"{folder} holds anonymous results: add --anonymous, or choose another folder")
 
 
 def _content(path: Path) -> str | None:
@@ -116,6 +129,12 @@ def without_names(detection: Detection, item: Item, provenance: Provenance | Non
         notes=[_QUOTED.sub("'...'", names.text(note)) for note in detection.notes],
         in_training=trained,  # type: ignore[arg-type]  # the same keys
     )
+
+
+def name_nobody(source: LiveSource) -> None:
+    """Take name, date and what was quoted from a file away from the source of a live signal."""
+    source.where, source.start_time = "recording-0001", None
+    source.notes = [_QUOTED.sub("'...'", note) for note in source.notes]
 
 
 def _names_in(item: Item, provenance: Provenance | None) -> Replaced:

@@ -22,7 +22,9 @@ _SUBJECT_LISTS = frozenset(
     "train valid test validation subjects train_subjects valid_subjects test_subjects contaminated_subjects left_out".split()
 )
 _SUBJECT_VALUES = frozenset(("subject", "patient"))
-_WITHOUT_VALUE = frozenset("folder folders stores tables path relative log_dir restart_dir dirname blob_id".split())
+_WITHOUT_VALUE = frozenset(
+    "folder folder_name folders stores tables path relative log_dir restart_dir dirname blob_id".split()
+)
 """Paths, and what tells a private file: null, or an empty list."""
 _TEXTS_LEFT_OUT = frozenset(
     ("study", "fingerprint", "splits_from", "created", "written", "date", "started", "finished")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,14 @@ def _marked(path: Path, facts: Any) -> Any:
 
 
 def is_anonymous_model(facts: Any) -> bool:
-    """Return whether a model's description (``pipeline.json``, ``artifact.json``) says so."""
-    return isinstance(facts, dict) and facts.get(_MARK) is True
+    """Return whether a model's description (``pipeline.json``, ``artifact.json``) says so.
+
+    That of one whose windows were anonymous says it in its record.
+    """
+    if not isinstance(facts, Mapping):
+        return False
+    data = (facts.get("record") or {}).get("data") or {}
+    return facts.get(_MARK) is True or data.get(_MARK) is True
 
 
 def _is_of_braindecode(path: Path) -> bool:
