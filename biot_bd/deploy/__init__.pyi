@@ -6,3 +6,5 @@ from .detection_record import write_detection_record as write_detection_record
 from .detection_stream import DetectionStream as DetectionStream
 from .detector import Detection as Detection
 from .detector import Detector as Detector
+from .model_registry.stores import ModelStore as ModelStore
+from .model_registry.stores import StoredVersion as StoredVersion
