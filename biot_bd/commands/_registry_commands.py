@@ -1,0 +1,241 @@
+"""The commands of ``biot-bd models`` that read and write the model registry."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from biot_bd.commands._options import Json
+from biot_bd.commands._output import print_json
+from biot_bd.commands._text import wrapped
+
+if TYPE_CHECKING:
+    from biot_bd.deploy.model_registry.registry import RegisteredVersion, Registry
+
+RegistryFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--registry",
+        help="Folder of the model registry. Default: that of $BIOT_BD_REGISTRY, else one in your data folder.",
+    ),
+]
+Label = Annotated[
+    str, typer.Argument(metavar="NAME[/VERSION]", help="A model of the registry; the newest version by default.")
+]
+Endpoint = Annotated[str | None, typer.Option(help="Address of the service, e.g. of another Hub or of MLflow.")]
+Anonymous = Annotated[
+    bool, typer.Option("--anonymous", help="Without names and dates: subjects become numbers (see the privacy page).")
+]
+SHOWN_DIGITS = 12
+
+
+def save(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved model, with its exports/ where it has some.")],
+    name: Annotated[str, typer.Argument(help="Of the model: small letters, digits, . _ and -.")],
+    version: Annotated[str, typer.Argument(help="As in 1.0.0, or 1.1.0-rc1 for a pre-release.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder of `biot-bd cv`, for the results on the model's card.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Under which others may use it, e.g. cc-by-4.0.")] = None,
+    anonymous: Anonymous = False,
+    registry: RegistryFolder = None,
+    json: Json = False,
+) -> None:
+    """Save a model as a version of the model registry, which never changes.
+
+    What lies in its folder is copied, with a description of its input, training and decisions, the
+    checksum of every file, windows with their probabilities, and a model card.
+    """
+    from biot_bd.commands._folders import expect
+
+    expect(model, "model")
+    if run is not None:
+        expect(run, "run")
+    saved = open_registry(registry).save(model, name, version, run=run, licence=licence, anonymous=anonymous)
+    _done("saved", saved, json, {})
+
+
+def show(source: Label, registry: RegistryFolder = None, json: Json = False) -> None:
+    """Show what a version of the model registry is, and its card."""
+    version = find_version(source, registry)
+    card = version.folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else None
+    if json:
+        print_json({**row_of(version), "facts": version.facts, "card": text})
+        return
+    _describe(version)
+    if text is not None:
+        typer.echo()
+        typer.echo(_without_header(text).strip())
+
+
+def push(
+    source: Label,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLACE", help="OWNER/NAME of the Hub, or KIND:PLACE of another store, e.g. mlflow:NAME."
+        ),
+    ],
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see it; what is made is private otherwise.")
+    ] = False,
+    anonymous: Anonymous = False,
+    endpoint: Endpoint = None,
+    registry: RegistryFolder = None,
+    json: Json = False,
+) -> None:
+    """Put a version of the model registry on the Hub, or in another store of models.
+
+    It is verified before and after.  A version that is there is never replaced by other content.
+    The token is that of HF_TOKEN or `hf auth login`; it is neither printed nor written.
+    """
+    from biot_bd.deploy.model_registry.transfer import push_version
+
+    _quiet_bars()
+    found = find_version(source, registry)
+    done = push_version(
+        open_registry(registry),
+        found.name,
+        found.version,
+        place,
+        private=not public,
+        anonymous=anonymous,
+        endpoint=endpoint,
+    )
+    how = "was there" if done.was_there else "pushed"
+    _done(how, done.version, json, {"place": done.place, "revision": done.revision, "was_there": done.was_there})
+
+
+def pull(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLACE",
+            help="OWNER/NAME of the Hub, KIND:PLACE of another store, or demo: the demonstration that is shipped.",
+        ),
+    ],
+    version: Annotated[str | None, typer.Argument(help="Default: the newest that is no pre-release.")] = None,
+    expected: Annotated[
+        str | None, typer.Option(help="Digest of the version, as `biot-bd models show` prints it; another is refused.")
+    ] = None,
+    endpoint: Endpoint = None,
+    registry: RegistryFolder = None,
+    json: Json = False,
+) -> None:
+    """Get a version from the Hub, or another store, into the model registry here.
+
+    Nothing of it is executed.  It is checked file by file, and is there whole or not at all.
+    """
+    from biot_bd.commands._registered import shipped
+    from biot_bd.deploy.model_registry.transfer import pull_version
+
+    demonstration = shipped()
+    if place in (demonstration.name, demonstration.label):
+        if version not in (None, demonstration.version):
+            raise ValueError(f"{place}: {demonstration.version} is shipped, not {version}; leave the version out")
+        pulled = open_registry(registry).add(demonstration.folder, expected=expected)
+    else:
+        _quiet_bars()
+        pulled = pull_version(open_registry(registry), place, version, expected=expected, endpoint=endpoint)
+    _done("pulled", pulled, json, {"place": place})
+
+
+def diff(
+    one: Annotated[str, typer.Argument(metavar="ONE", help="NAME[/VERSION] of the model registry.")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="NAME[/VERSION] of the model registry.")],
+    registry: RegistryFolder = None,
+    json: Json = False,
+) -> None:
+    """Say in what two versions differ: facts, weights, probabilities."""
+    labels = [find_version(text, registry).label for text in (one, other)]
+    found = open_registry(registry).diff(*labels)
+    if json:
+        print_json(found.as_dict())
+        return
+    typer.echo(str(found))
+
+
+def open_registry(folder: Path | None) -> Registry:
+    """Return the model registry that an option names."""
+    from biot_bd.deploy.model_registry.registry import Registry
+
+    return Registry(folder)
+
+
+def find_version(text: str, folder: Path | None) -> RegisteredVersion:
+    """Return the version that ``NAME`` or ``NAME/VERSION`` means.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none; the message says the nearest one.
+    """
+    from biot_bd.commands._registered import nearest, registered
+
+    registry = None if folder is None else open_registry(folder)
+    if (found := registered(text, registry)) is not None:
+        return found
+    near = nearest(text, registry)
+    root = open_registry(folder).root
+    raise FileNotFoundError(
+        f"{text}: no such model in the model registry {root}{f'; did you mean {near!r}?' if near else ''}; `biot-bd models list` "
+        "shows what there is, `biot-bd models save` and `pull` add to it"
+    )
+
+
+def row_of(version: RegisteredVersion) -> dict[str, Any]:
+    """Return a version as ``--json`` lists it."""
+    facts = version.facts or {}
+    return {
+        "kind": "version",
+        "name": version.name,
+        "version": version.version,
+        "folder": version.folder,
+        "digest": None if version.problem else version.digest,
+        "size_bytes": version.size_bytes,
+        "created": facts.get("created"),
+        "demonstration": facts.get("demonstration"),
+        "anonymous": facts.get("anonymous"),
+        "problem": version.problem,
+    }
+
+
+def _done(how: str, version: RegisteredVersion, as_json: bool, more: dict[str, Any]) -> None:
+    if as_json:
+        print_json({**row_of(version), **more})
+        return
+    where = f" in {more['place']}" if "revision" in more else ""
+    revision = f" as {more['revision'][:SHOWN_DIGITS]}" if "revision" in more else ""
+    typer.echo(f"{how}{where}{revision}: {version.label}, digest {version.digest}")
+    typer.echo(f"  {version.folder}")
+    for note in _warnings(version):
+        typer.echo(wrapped(note, "  ", "  "))
+
+
+def _describe(version: RegisteredVersion) -> None:
+    typer.echo(f"{version.label}, {version.size_bytes:,} bytes, digest {version.digest}")
+    typer.echo(f"  {version.folder}")
+    for note in _warnings(version):
+        typer.echo(wrapped(note, "  ", "  "))
+
+
+def _warnings(version: RegisteredVersion) -> list[str]:
+    return []
+
+
+def _without_header(card: str) -> str:
+    """Return a card without the lines that are meant for the Hub."""
+    if not card.startswith("---\n"):
+        return card
+    return card.partition("\n---\n")[2]
+
+
+def _quiet_bars() -> None:
+    """Show no progress of downloads where nobody looks; `huggingface_hub` reads it on import."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
