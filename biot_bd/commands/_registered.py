@@ -1,4 +1,4 @@
-"""Models of the model registry by name: ``NAME`` or ``NAME/VERSION`` where a command takes a MODEL."""
+"""Models of the registry by ``NAME`` or ``NAME/VERSION``, where a command takes a MODEL."""
 
 from __future__ import annotations
 

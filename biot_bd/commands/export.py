@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biot_bd.commands._options import Json
+from biot_bd.commands._options import Json, ModelFolder
 
 if TYPE_CHECKING:
     from biot_bd.export.artifact import ArtifactFacts
@@ -17,7 +17,7 @@ MB = 1e6
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Folder of the saved model.")],
+    model: ModelFolder,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of the exported model; default: MODEL/exports/FORMAT[-int8]."),

@@ -6,19 +6,22 @@ is longer than listed, nothing leaves the folder, and the version is verified be
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from biot_bd import registry as registries
-from biot_bd.deploy.model_registry.artifact import ARTIFACT, read_version
-from biot_bd.deploy.model_registry.registry import Registry, RegisteredVersion
+from biot_bd.deploy.model_registry.hub_store import REPOSITORY
+from biot_bd.deploy.model_registry.registry import Registry
 from biot_bd.deploy.model_registry.stores import ModelStore, StoredVersion
+from biot_bd.deploy.version_folder import RegisteredVersion, check_path, read_version
+from biot_bd.deploy.version_names import check_version, is_prerelease, precedence
 from biot_bd.exceptions import ModelRegistryError
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT
 from biot_bd.runs import make_folder
 
 MOST_FILES = 1000
@@ -26,7 +29,6 @@ MOST_BYTES = 20 * 2**30
 MOST_ARTIFACT_BYTES = 64 * 2**20
 SPARE_BYTES = 64 * 2**20
 """What stays free on the disk."""
-_PART = re.compile(r"(?!\.)[^\\/:*?\"<>|\x00-\x1f\x7f]{1,200}(?<![. ])")
 
 
 @dataclass(frozen=True)
@@ -178,30 +180,26 @@ def pull_version(
     kind, where = parse_place(place)
     store = _store(kind, endpoint)
     there = store.versions(where)
-    wanted = _wanted(there, version, f"{kind}:{where}", store, where)
+    wanted = _wanted(there, version, f"{kind}:{where}")
     stored = store.listing(where, wanted)
     what = f"{kind}:{where} {wanted}"
     _check_listing(stored.sizes, what)
     make_folder(registry.root)
     _check_room(registry.root, sum(stored.sizes.values()), what)
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=registry.root) as parent:
-        folder = Path(parent) / "version"
-        folder.mkdir()
-        _fetch(store, where, stored, ARTIFACT, folder)
-        said = read_version(folder)
-        if said.problem is not None:
-            raise ModelRegistryError(f"{what}: {said.problem}")
+    with registry.incoming() as folder:
+        said = _said(store, where, stored, folder, what)
         if expected is not None and said.digest != expected:
             raise ModelRegistryError(
                 f"{what}: expected the version with digest {expected}, found {said.digest}; ask whoever gave you the digest"
             )
         if said.version != wanted:
-            raise ModelRegistryError(f"{what}: its artifact.json says {said.label}; ask who pushed it to push it again")
-        _check_said(stored.sizes, said.facts["files"], what)
-        for name in sorted(set(stored.sizes) - {ARTIFACT}):
+            raise ModelRegistryError(f"{what}: its {ARTIFACT} says {said.label}; ask who pushed it to push it again")
+        _check_said(stored.sizes, said.files, what)
+        for name, (_, digest) in said.files.items():
             _fetch(store, where, stored, name, folder)
-            _check_content(folder / name, said.facts["files"][name], f"{what}: {name}")
-        return registry.add(folder, expected=said.digest)
+            _check_content(folder / name, digest, f"{what}: {name}")
+        with _named(folder, what):
+            return registry.take_in(folder, expected=said.digest)
 
 
 def parse_place(place: str) -> tuple[str, str]:
@@ -215,7 +213,7 @@ def parse_place(place: str) -> tuple[str, str]:
     kind, colon, where = place.partition(":")
     if not colon:
         kind, where = "hub", place
-    if not kind or not where or (kind == "hub" and not re.fullmatch(r"[\w.-]+/[\w.-]+", where)):
+    if not kind or not where or (kind == "hub" and not REPOSITORY.fullmatch(where)):
         raise ModelRegistryError(
             f"{place!r}: expected OWNER/NAME of the Hub, or KIND:PLACE of a store ({', '.join(registries.model_stores)})"
         )
@@ -238,7 +236,7 @@ def _pushed(store: ModelStore, found: RegisteredVersion, kind: str, where: str, 
                 "versions are never replaced, so save yours under a new one and push that"
             )
         return PushedVersion(found, place, there[found.version], was_there=True)
-    for other in _newest_first(there)[:1]:
+    for other in _sorted(there)[-1:]:
         _check_same_model(store, where, other, found, place)
     revision = store.upload(found.folder, where, found.name, found.version, private)
     stored = store.listing(where, found.version)
@@ -253,45 +251,61 @@ def _pushed(store: ModelStore, found: RegisteredVersion, kind: str, where: str, 
 def _check_same_model(store: ModelStore, where: str, version: str, found: RegisteredVersion, place: str) -> None:
     """Raise where a place holds versions of another model, or something else."""
     with tempfile.TemporaryDirectory() as folder:
-        stored = store.listing(where, version)
-        _check_listing(stored.sizes, f"{place} {version}")
-        _fetch(store, where, stored, ARTIFACT, Path(folder))
-        name = read_version(Path(folder)).name
+        name = _said(store, where, store.listing(where, version), Path(folder), f"{place} {version}").name
     if name != found.name:
         raise ModelRegistryError(f"{place}: holds versions of {name!r}, not of {found.name!r}; name another place")
 
 
 def _digest_there(store: ModelStore, where: str, version: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        stored = store.listing(where, version)
-        _check_listing(stored.sizes, f"{where} {version}")
-        _fetch(store, where, stored, ARTIFACT, Path(folder))
-        return hashlib.sha256((Path(folder) / ARTIFACT).read_bytes()).hexdigest()
+        return _said(store, where, store.listing(where, version), Path(folder), f"{where} {version}").digest
 
 
-def _wanted(there: Mapping[str, str], version: str | None, place: str, store: ModelStore, where: str) -> str:
-    if version is not None and version in there:
+def _said(store: ModelStore, where: str, stored: StoredVersion, folder: Path, what: str) -> RegisteredVersion:
+    """Fetch what a version says of itself, after a look at its listing."""
+    _check_listing(stored.sizes, what)
+    _fetch(store, where, stored, ARTIFACT, folder)
+    with _named(folder, what):
+        return read_version(folder)
+
+
+@contextlib.contextmanager
+def _named(folder: Path, what: str) -> Iterator[None]:
+    """Name the place, not a temporary folder, in what is raised of it."""
+    try:
+        yield
+    except ModelRegistryError as error:
+        raise type(error)(str(error).replace(str(folder), what)) from error
+
+
+def _wanted(there: Mapping[str, str], version: str | None, place: str) -> str:
+    """Return the version that is meant: the newest release where none is named."""
+    known = _sorted(there)
+    if version is not None and version in known:
         return version
-    newest = _newest_first(there)
-    if version is None and newest:
-        return newest[0]
-    if version is not None and newest:
-        raise ModelRegistryError(f"{place}: holds no version {version}; there are {', '.join(_sorted(there))}")
-    if there:
-        raise ModelRegistryError(f"{place}: holds pre-releases alone; name one of {', '.join(_sorted(there))}")
-    raise ModelRegistryError(
-        f"{place}: holds no version of a model registry (or is private, and nobody here may read it); `biot-bd models fetch` "
-        "takes a checkpoint that others published, `biot-bd models push` puts a version there"
-    )
-
-
-def _newest_first(versions: Iterable[str]) -> list[str]:
-    """Return the releases, newest first."""
-    return [one for one in reversed(_sorted(versions)) if "-" not in one]
+    if not known:
+        raise ModelRegistryError(
+            f"{place}: holds no version of a model registry (or is private, and nobody here may read it); `biot-bd models fetch` "
+            "takes a checkpoint that others published, `biot-bd models push` puts a version there"
+        )
+    if version is not None:
+        raise ModelRegistryError(f"{place}: holds no version {version}; there are {', '.join(known)}")
+    releases = [one for one in known if not is_prerelease(one)]
+    if not releases:
+        raise ModelRegistryError(f"{place}: holds pre-releases alone; name one of {', '.join(known)}")
+    return releases[-1]
 
 
 def _sorted(versions: Iterable[str]) -> list[str]:
-    return sorted(versions, key=precedence)
+    """Return what can be a version of the registry, the newest last."""
+    return sorted((one for one in versions if _is_version(one)), key=precedence)
+
+
+def _is_version(text: str) -> bool:
+    try:
+        return bool(check_version(text))
+    except ModelRegistryError:
+        return False
 
 
 def _check_listing(sizes: Mapping[str, int], what: str) -> None:
@@ -304,15 +318,15 @@ def _check_listing(sizes: Mapping[str, int], what: str) -> None:
     if len(sizes) > MOST_FILES:
         raise ModelRegistryError(f"{what}: lists {len(sizes)} files; a version has at most {MOST_FILES}")
     for name, size in sizes.items():
-        if not all(_PART.fullmatch(part) for part in name.split("/")):
-            raise ModelRegistryError(
-                f"{what}: the name {name!r} would leave the folder, or no system has it; nothing was fetched"
-            )
+        try:
+            if name != ARTIFACT:
+                check_path(name)
+        except ValueError as error:
+            raise ModelRegistryError(f"{what}: {error}; nothing of it was fetched") from error
         if not isinstance(size, int) or size < 0:
             raise ModelRegistryError(f"{what}: {name}: expected a size in bytes, found {size!r}")
-    folded = {name.casefold() for name in sizes}
-    if len(folded) < len(sizes):
-        raise ModelRegistryError(f"{what}: lists two files whose names differ in case alone; nothing was fetched")
+    if len({name.lower() for name in sizes}) < len(sizes):
+        raise ModelRegistryError(f"{what}: lists two files whose names differ in upper and lower case alone")
     if sizes[ARTIFACT] > MOST_ARTIFACT_BYTES or sum(sizes.values()) > MOST_BYTES:
         raise ModelRegistryError(
             f"{what}: says {sum(sizes.values()):,} bytes ({sizes[ARTIFACT]:,} of {ARTIFACT}); at most {MOST_BYTES:,} "
@@ -326,9 +340,9 @@ def _check_room(root: Path, size: int, what: str) -> None:
         raise OSError(f"{what}: {size:,} bytes, and {free:,} are free in {root}; make room, or name another --registry")
 
 
-def _check_said(sizes: Mapping[str, int], files: Mapping[str, Mapping[str, object]], what: str) -> None:
+def _check_said(sizes: Mapping[str, int], files: Mapping[str, tuple[int, str]], what: str) -> None:
     """Raise where a listing and the files of ``artifact.json`` differ."""
-    said = {name: one["size_bytes"] for name, one in files.items()}
+    said = {name: size for name, (size, _) in files.items()}
     found = {name: size for name, size in sizes.items() if name != ARTIFACT}
     if said == found:
         return
@@ -351,12 +365,12 @@ def _fetch(store: ModelStore, where: str, stored: StoredVersion, name: str, fold
         raise ModelRegistryError(f"{where}: {name}: expected {stored.sizes[name]} bytes, {found} came; pull again")
 
 
-def _check_content(path: Path, said: Mapping[str, object], what: str) -> None:
+def _check_content(path: Path, digest: str, what: str) -> None:
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != said["sha256"]:
+    if found != digest:
         raise ModelRegistryError(
-            f"{what}: expected SHA-256 {said['sha256']}, found {found}; it was changed after it was pushed, so ask who pushed it"
+            f"{what}: expected SHA-256 {digest}, found {found}; it was changed after it was pushed, so ask who pushed it"
         )
 
 

@@ -145,7 +145,7 @@ class MlflowStore(ModelStore):
         return found
 
     def _client(self) -> MlflowClient:
-        # Before the import: it would tell its makers who uses it, and draw bars into what is printed.
+        # Before the import: it would tell its makers who uses it, and draw bars on the console.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow import MlflowClient
