@@ -53,7 +53,9 @@ def demonstration_among(notes: Iterable[str]) -> str | None:
     Examples
     --------
     >>> from biot_bd.models.checkpoints.demonstration import demonstration_among
-    >>> demonstration_among(["file is cut", "model trained on generated data: not for patients"])
+    >>> demonstration_among(
+    ...     ["file is cut", "model trained on generated data: not for patients"]
+    ... )
     'model trained on generated data: not for patients'
     """
     return next((note for note in notes if SIGN in note), None)
