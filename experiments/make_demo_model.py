@@ -57,7 +57,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def windows_of(options: argparse.Namespace) -> tuple[Windows, Windows]:
-    """Prepare what is learnt from (with the generated persons who are left out), and the child who is left out."""
+    """Prepare what is fitted on (with the generated persons left out), and the child left out."""
     from biot_bd import Windows, load_dataset, prepare
 
     settings: dict[str, Any] = {"montage": "biot-16", "stride_s": 5.0}
@@ -90,7 +90,7 @@ def train(options: argparse.Namespace, windows: Windows) -> dict[str, Any]:
         title=f"small BIOT of {GENERATED['n_subjects'] - len(LEFT_OUT)} generated persons and excerpts of two children "
         "of CHB-MIT",
     )
-    # Their excerpts have hardly a second without a seizure, so that a threshold chosen on them alarms always.
+    # Their excerpts have hardly a second without a seizure: a threshold of theirs alarms always.
     watching = [name for name in record["subjects"]["valid"] if not name.startswith(f"{NAMESPACE}/")]
     if watching:
         raise ValueError(
@@ -100,7 +100,7 @@ def train(options: argparse.Namespace, windows: Windows) -> dict[str, Any]:
 
 
 def scored_child(model: Path, excerpts: Path, windows: Windows) -> str:
-    """Score the child who was left out: windows, and in which excerpts an event was found."""
+    """Score the child who was left out: windows, and excerpts with an event."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     from biot_bd import Detector, load_pipeline
@@ -130,7 +130,7 @@ def scored_generated(record: dict[str, Any]) -> str:
 
 
 def finish(options: argparse.Namespace, record: dict[str, Any], notes: Sequence[str]) -> Path:
-    """Save the model again with what was found, without names of this machine, and its graph beside."""
+    """Save the model with what was found, without names of this machine, and its graph beside."""
     from biot_bd import export_model, load_pipeline, save_pipeline
 
     made, final = options.out / "model", options.out / "final"
