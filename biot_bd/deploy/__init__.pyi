@@ -6,3 +6,8 @@ from .detection_record import write_detection_record as write_detection_record
 from .detection_stream import DetectionStream as DetectionStream
 from .detector import Detection as Detection
 from .detector import Detector as Detector
+from .model_registry.registry import Registry as Registry
+from .version_folder import RegisteredVersion as RegisteredVersion
+from .version_folder import check_files as check_files
+from .version_folder import is_version as is_version
+from .version_folder import read_version as read_version

@@ -106,7 +106,8 @@ def test_the_facts_have_the_form_that_the_board_asks_for():
     for author in facts["authors"]:
         assert set(author) <= {"given_names", "family_names", "email", "affiliation"}
         assert all(author.values())
-    assert facts["datasets"] and len(set(facts["datasets"])) == len(facts["datasets"])
+    assert facts["datasets"]
+    assert len(set(facts["datasets"])) == len(facts["datasets"])
     # What it says of the model must be so.
     assert "demonstration" in facts["title"]
     assert "not for clinical use" in facts["abstract"]
