@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from biot_bd.deploy.model_registry.registry import RegisteredVersion, Registry
+    from biot_bd.deploy.model_registry.registry import Registry
+    from biot_bd.deploy.version_folder import RegisteredVersion
 
 _NAMED = re.compile(r"[a-z0-9][a-z0-9._-]*(/[0-9][0-9a-z.-]*)?")
 
@@ -71,8 +72,12 @@ def registered(text: str, registry: Registry | None = None) -> RegisteredVersion
     RegisteredVersion or None
     """
     from biot_bd.deploy.model_registry.registry import Registry
+    from biot_bd.deploy.version_names import split_label
+    from biot_bd.exceptions import ModelRegistryError
 
-    if not _NAMED.fullmatch(text):
+    try:
+        split_label(text)
+    except ModelRegistryError:
         return None
     try:
         return (Registry() if registry is None else registry).resolve(text)
@@ -81,19 +86,24 @@ def registered(text: str, registry: Registry | None = None) -> RegisteredVersion
         return shown if shown is not None and text in (shown.name, shown.label) else None
 
 
-def shipped() -> RegisteredVersion:
-    """Return the demonstration that comes with the package."""
+def shipped() -> RegisteredVersion | None:
+    """Return the demonstration that comes with the package, None where the installation lacks it."""
     from biot_bd.deploy import demo_model
-    from biot_bd.deploy.model_registry.artifact import read_version
+    from biot_bd.deploy.version_folder import read_version
 
-    return read_version(demo_model.shipped())
+    try:
+        return read_version(demo_model.shipped())
+    except FileNotFoundError:
+        return None
 
 
 def nearest(text: str, registry: Registry | None = None) -> str | None:
     """Return the name or label of a registered model that is nearly a text."""
     from biot_bd.deploy.model_registry.registry import Registry
 
-    known = {shipped().name, *(one.name for one in (Registry() if registry is None else registry).list())}
+    known = {one.name for one in (Registry() if registry is None else registry).list()}
+    if registry is None and (demonstration := shipped()) is not None:
+        known.add(demonstration.name)
     name, slash, version = text.partition("/")
     if name in known:  # the version is what is not there
         return name if slash else None

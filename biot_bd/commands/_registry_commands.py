@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
+from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +14,11 @@ import typer
 from biot_bd.commands._options import Json
 from biot_bd.commands._output import print_json
 from biot_bd.commands._text import wrapped
+from biot_bd.runs import to_jsonable
 
 if TYPE_CHECKING:
-    from biot_bd.deploy.model_registry.registry import RegisteredVersion, Registry
+    from biot_bd.deploy.model_registry import Registry, Verification, VersionDifference
+    from biot_bd.deploy.version_folder import RegisteredVersion
 
 RegistryFolder = Annotated[
     Path | None,
@@ -31,6 +35,8 @@ Anonymous = Annotated[
     bool, typer.Option("--anonymous", help="Without names and dates: subjects become numbers (see the privacy page).")
 ]
 SHOWN_DIGITS = 12
+MOST_TENSORS = 5
+LONGEST_VALUE = 200
 
 
 def save(
@@ -67,9 +73,11 @@ def show(source: Label, registry: RegistryFolder = None, json: Json = False) -> 
     if json:
         print_json({**row_of(version), "facts": version.facts, "card": text})
         return
-    _describe(version)
+    typer.echo(version_line(version))
+    typer.echo(f"  {version.size_bytes:,} bytes, digest {version.digest}")
+    typer.echo(f"  {version.folder}")
     if text is not None:
-        typer.echo()
+        typer.echo("")
         typer.echo(_without_header(text).strip())
 
 
@@ -131,14 +139,13 @@ def pull(
 
     Nothing of it is executed.  It is checked file by file, and is there whole or not at all.
     """
-    from biot_bd.commands._registered import shipped
+    from biot_bd.deploy import demo_model
     from biot_bd.deploy.model_registry.transfer import pull_version
 
-    demonstration = shipped()
-    if place in (demonstration.name, demonstration.label):
-        if version not in (None, demonstration.version):
-            raise ValueError(f"{place}: {demonstration.version} is shipped, not {version}; leave the version out")
-        pulled = open_registry(registry).add(demonstration.folder, expected=expected)
+    if place in (demo_model.NAME, f"{demo_model.NAME}/{demo_model.VERSION}"):
+        if version not in (None, demo_model.VERSION):
+            raise ValueError(f"{place}: {demo_model.VERSION} is shipped, not {version}; leave the version out")
+        pulled = open_registry(registry).add(demo_model.shipped(), expected=expected)
     else:
         _quiet_bars()
         pulled = pull_version(open_registry(registry), place, version, expected=expected, endpoint=endpoint)
@@ -152,12 +159,13 @@ def diff(
     json: Json = False,
 ) -> None:
     """Say in what two versions differ: facts, weights, probabilities."""
-    labels = [find_version(text, registry).label for text in (one, other)]
-    found = open_registry(registry).diff(*labels)
+    from biot_bd.deploy.model_registry import compare_versions
+
+    found = compare_versions(find_version(one, registry), find_version(other, registry))
     if json:
-        print_json(found.as_dict())
-        return
-    typer.echo(str(found))
+        print_json(_difference_row(found))
+    else:
+        typer.echo("\n".join(_difference_lines(found)))
 
 
 def open_registry(folder: Path | None) -> Registry:
@@ -205,34 +213,112 @@ def row_of(version: RegisteredVersion) -> dict[str, Any]:
     }
 
 
+def verified(found: Verification, as_json: bool) -> None:
+    """Say what was compared of a version, and what could not be."""
+    replays = [asdict(one) for one in found.replayed]
+    if as_json:
+        more = {"n_files": found.n_files, "replayed": replays, "not_replayed": list(found.not_replayed)}
+        print_json({**row_of(found.version), **more})
+        return
+    typer.echo(f"{found.version.label}: {found.n_files} files, {found.size_bytes:,} bytes, as registered")
+    typer.echo(f"  digest {found.digest}")
+    for one in found.replayed:
+        typer.echo(
+            f"  computed again: {one.engine} in {one.precision}, probabilities within {one.largest_difference:.1g} (at most "
+            f"{one.bound:.1g})"
+        )
+    for reason in found.not_replayed:
+        typer.echo(wrapped(f"not computed again: {reason}", "  ", "    "))
+    if not found.replayed:
+        typer.echo("  only the files were compared")
+
+
+def list_versions(folder: Path | None) -> list[RegisteredVersion]:
+    """Return what is in the model registry, and the shipped demonstration where it is not."""
+    from biot_bd.commands._registered import shipped
+
+    found = open_registry(folder).list()
+    demonstration = shipped() if folder is None else None
+    there = demonstration is not None and demonstration.label in [one.label for one in found]
+    return found if there or demonstration is None else [*found, demonstration]
+
+
+def version_line(version: RegisteredVersion) -> str:
+    """Return a version in one line."""
+    if version.problem is not None:
+        return f"{version.label}: damaged: {version.problem}"
+    known = version.facts["input"]
+    text = f"{version.label}: {len(known['ch_names'])} channels, {known['sfreq']:g} Hz, digest {version.digest[:SHOWN_DIGITS]}"
+    return text + (", a demonstration" if _note(version) else "")
+
+
+def _difference_row(found: VersionDifference) -> dict[str, Any]:
+    return {
+        "one": row_of(found.one),
+        "other": row_of(found.other),
+        "facts": [asdict(one) for one in found.facts],
+        "tensors": found.tensors,
+        "n_equal_tensors": found.n_equal_tensors,
+        "other_tensors": list(found.other_tensors),
+        "same_weights": found.same_weights,
+        "probabilities": found.probabilities,
+        "not_computed": found.not_computed,
+    }
+
+
+def _difference_lines(found: VersionDifference) -> list[str]:
+    lines = [
+        f"{found.one.label} ({found.size_bytes[0]:,} bytes) and {found.other.label} ({found.size_bytes[1]:,} bytes)"
+    ]
+    lines += [wrapped(f"{one.key}: {_shown(one.one)} | {_shown(one.other)}", "  ", "    ") for one in found.facts]
+    if not found.facts:
+        lines.append("  say the same of themselves")
+    if found.same_weights:
+        lines.append(f"  weights: all {found.n_equal_tensors} tensors are equal")
+    else:
+        lines.append(
+            f"  weights: {found.n_equal_tensors} tensors are equal, {len(found.tensors)} differ, {len(found.other_tensors)} are in one "
+            "alone or of another shape"
+        )
+        largest = sorted(found.tensors, key=lambda name: -found.tensors[name])[:MOST_TENSORS]
+        lines += [f"    {name}: by at most {found.tensors[name]:.3g}" for name in largest]
+    lines += [
+        f"  probabilities on the probe batch of {label}: differ by at most {largest:.3g}"
+        for label, largest in found.probabilities.items()
+    ]
+    if found.not_computed is not None:
+        lines.append(wrapped(f"probabilities were not compared: {found.not_computed}", "  ", "    "))
+    return lines
+
+
+def _shown(value: Any) -> str:
+    text = json_text(to_jsonable(value), ensure_ascii=False)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."
+
+
 def _done(how: str, version: RegisteredVersion, as_json: bool, more: dict[str, Any]) -> None:
     if as_json:
         print_json({**row_of(version), **more})
         return
-    where = f" in {more['place']}" if "revision" in more else ""
-    revision = f" as {more['revision'][:SHOWN_DIGITS]}" if "revision" in more else ""
-    typer.echo(f"{how}{where}{revision}: {version.label}, digest {version.digest}")
+    if note := _note(version):
+        typer.echo(wrapped(note, "", ""))
+    where = f" to {more['place']} ({more['revision'][:SHOWN_DIGITS]})" if "revision" in more else ""
+    typer.echo(f"{how}{where}: {version.label}, {version.size_bytes:,} bytes")
+    typer.echo(f"  digest {version.digest}")
     typer.echo(f"  {version.folder}")
-    for note in _warnings(version):
-        typer.echo(wrapped(note, "  ", "  "))
 
 
-def _describe(version: RegisteredVersion) -> None:
-    typer.echo(f"{version.label}, {version.size_bytes:,} bytes, digest {version.digest}")
-    typer.echo(f"  {version.folder}")
-    for note in _warnings(version):
-        typer.echo(wrapped(note, "  ", "  "))
+def _note(version: RegisteredVersion) -> str | None:
+    """Return what has to be said of a demonstration, None for other models."""
+    from biot_bd.models.checkpoints.demonstration import demonstration_note
 
-
-def _warnings(version: RegisteredVersion) -> list[str]:
-    return []
+    demonstration = version.problem is None and version.facts["demonstration"]
+    return demonstration_note({"data": {"generated": True}}) if demonstration else None
 
 
 def _without_header(card: str) -> str:
     """Return a card without the lines that are meant for the Hub."""
-    if not card.startswith("---\n"):
-        return card
-    return card.partition("\n---\n")[2]
+    return card.partition("\n---\n")[2] if card.startswith("---\n") else card
 
 
 def _quiet_bars() -> None:
