@@ -87,7 +87,7 @@ def registered(text: str, registry: Registry | None = None) -> RegisteredVersion
 
 
 def shipped() -> RegisteredVersion | None:
-    """Return the demonstration that comes with the package, None where the installation lacks it."""
+    """Return the demonstration of the package, None where an installation lacks it."""
     from biot_bd.deploy import demo_model
     from biot_bd.deploy.version_folder import read_version
 

@@ -183,17 +183,13 @@ def find_version(text: str, folder: Path | None) -> RegisteredVersion:
     FileNotFoundError
         There is none; the message says the nearest one.
     """
-    from biot_bd.commands._registered import nearest, registered
+    from biot_bd.commands._registered import registered
 
-    registry = None if folder is None else open_registry(folder)
-    if (found := registered(text, registry)) is not None:
+    if folder is not None:
+        return open_registry(folder).resolve(text)
+    if (found := registered(text)) is not None:
         return found
-    near = nearest(text, registry)
-    root = open_registry(folder).root
-    raise FileNotFoundError(
-        f"{text}: no such model in the model registry {root}{f'; did you mean {near!r}?' if near else ''}; `biot-bd models list` "
-        "shows what there is, `biot-bd models save` and `pull` add to it"
-    )
+    return open_registry(None).resolve(text)  # says what is wrong with it, or what there is
 
 
 def row_of(version: RegisteredVersion) -> dict[str, Any]:
