@@ -25,11 +25,12 @@ from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 from biot_bd.events.types import RecordingScores
 from biot_bd.exceptions import ContaminationError, ReviewError
 from biot_bd.export.artifact import PROBE
+from biot_bd.models.checkpoints.demonstration import demonstration_note
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, description_file, is_exported
 from biot_bd.models.checkpoints.provenance import some
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.number_texts import count_text
-from biot_bd.runs import atomic_path, write_json
+from biot_bd.runs import atomic_path, read_json, write_json
 
 FORMAT, VERSION = "biot_bd tuning", 1
 LEVEL = 0.95
@@ -145,9 +146,12 @@ def tune(
         raise ReviewError(
             f"{model}: an exported model; tune the saved model that it was made of, and export that one (`biot-bd export`)"
         )
-    if description_file(folder) is None:
+    described = description_file(folder)
+    if described is None:
         raise FileNotFoundError(f"{model}: no saved model (pipeline.json) here; expected a folder of `biot-bd train`")
     contamination, notes = _training_overlap(reviewed, allow_contaminated)
+    told = demonstration_note(read_json(described).get("record"))
+    notes += [] if told is None else [told]
     recordings = [one.scores for one in reviewed]
     before = _event_detector(folder)
     after = _fitted(before, recordings, target)
