@@ -12,6 +12,7 @@ from small_pipeline import few_windows, save_small_pipeline
 
 from biot_bd import BIOTClassifier, Detector, export_model, load_pipeline, save_pipeline
 from biot_bd.deploy import Registry
+from biot_bd.deploy.model_registry.card import card_text
 from biot_bd.exceptions import ModelRegistryError
 
 PRIVATE = "Mustermann"
@@ -132,6 +133,8 @@ def test_the_hub_reads_the_card_and_it_says_what_is_not_recorded(saved):
     card = ModelCard.load(version.folder / "README.md")
     assert card.data.to_dict()["library_name"] == "braindecode"
     assert (card.data.license, card.data.license_name) == ("other", "ODC-By-1.0")
+    assert "license: cc-by-4.0\n" in card_text(version.facts | {"licence": "CC-BY-4.0"}, None)
+    assert ModelCard(card_text(version.facts | {"licence": None}, None)).data.license == "unknown"
     for told in (
         "site (supervised): 3 subjects: site/01, site/02, site/03",
         "Not a medical device",
