@@ -207,9 +207,22 @@ def is_version(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder is a version of the model registry, as far as its name of a format
     tells.
 
+    Parameters
+    ----------
+    folder : path
+        Anything.
+
+    Returns
+    -------
+    bool
+
+    See Also
+    --------
+    read_version : Raises where it is none.
+
     Examples
     --------
-    >>> from biot_bd.deploy.version_folder import is_version
+    >>> from biot_bd.deploy import is_version
     >>> is_version("nowhere")
     False
     """
@@ -248,7 +261,7 @@ def read_version(folder: str | os.PathLike[str]) -> RegisteredVersion:
 
     Examples
     --------
-    >>> from biot_bd.deploy.version_folder import read_version
+    >>> from biot_bd.deploy import read_version
     >>> read_version("nowhere")
     Traceback (most recent call last):
     ...
@@ -342,6 +355,21 @@ def check_files(version: RegisteredVersion, *, whole: bool = True) -> None:
     ------
     ModelRegistryError
         Names the file.
+
+    See Also
+    --------
+    biot_bd.deploy.model_registry.verify_version : Also computes the probe batch again.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.deploy import RegisteredVersion, check_files
+    >>> Path("mine").mkdir()
+    >>> files = {"README.md": {"sha256": "0a" * 32, "size_bytes": 7}}
+    >>> check_files(RegisteredVersion("mine", "1.0.0", Path("mine"), {"files": files}))
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ModelRegistryError: mine/README.md: missing, though artifact.json names ...
     """
     folder = version.folder
     for path in _entries(folder):

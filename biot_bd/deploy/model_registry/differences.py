@@ -45,6 +45,16 @@ class FactDifference:
         Keys that lead there, joined by dots.
     one, other : object
         The values; ``"(not there)"`` where one has none.
+
+    See Also
+    --------
+    VersionDifference : Holds those of two versions.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy.model_registry import FactDifference
+    >>> FactDifference("events.setting.threshold", 0.4, 0.6)
+    FactDifference(key='events.setting.threshold', one=0.4, other=0.6)
     """
 
     key: str
@@ -80,6 +90,16 @@ class VersionDifference:
     See Also
     --------
     biot_bd.deploy.Registry.diff : Makes one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.deploy import RegisteredVersion
+    >>> from biot_bd.deploy.model_registry import VersionDifference
+    >>> one, other = (RegisteredVersion("mine", v, Path(v), {}) for v in ("1.0.0", "1.1.0"))
+    >>> tensors = {"final_layer.bias": 0.25}
+    >>> VersionDifference(one, other, (), tensors, 41, (), {}, None, (7, 7)).same_weights
+    False
     """
 
     one: RegisteredVersion
@@ -114,6 +134,19 @@ def compare_versions(one: RegisteredVersion, other: RegisteredVersion) -> Versio
     ------
     ModelRegistryError
         A file is another than was registered.
+
+    See Also
+    --------
+    biot_bd.deploy.Registry.diff : The same by name.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy import read_version
+    >>> from biot_bd.deploy.model_registry import compare_versions
+    >>> compare_versions(read_version("one"), read_version("other"))
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: one: no version of the model registry here (no artifact.json); ...
     """
     for version in (one, other):
         check_files(version)

@@ -33,6 +33,17 @@ class Replay:
         Of a probability to the one that was registered.
     bound : float
         How large it may be.
+
+    See Also
+    --------
+    Verification : Holds those of a version.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy.model_registry import Replay
+    >>> replay = Replay("onnx", "fp32", 2e-7, 1e-5)
+    >>> replay.largest_difference <= replay.bound
+    True
     """
 
     engine: str
@@ -61,6 +72,16 @@ class Verification:
     See Also
     --------
     verify_version : Makes one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.deploy import RegisteredVersion
+    >>> from biot_bd.deploy.model_registry import Verification
+    >>> version = RegisteredVersion("mine", "1.0.0", Path("mine/1.0.0"), {})
+    >>> found = Verification(version, "0a" * 32, 6, 645_000, (), ("not asked for",))
+    >>> found.version.label, found.not_replayed
+    ('mine/1.0.0', ('not asked for',))
     """
 
     version: RegisteredVersion
