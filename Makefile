@@ -76,4 +76,4 @@ $(INSTALLED): pyproject.toml constraints.txt plugins/biot-bd-tutorial/pyproject.
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-run docs/_build docs/examples docs/outside docs/reference
+	rm -rf $(VENV) demo-run docs/_build docs/commands docs/examples docs/learn docs/outside docs/reference

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GENERATED = ("_build", "examples", "outside", "reference", "__pycache__")
+GENERATED = ("_build", "commands", "examples", "learn", "outside", "reference", "__pycache__")
 
 
 @pytest.fixture(scope="module")
