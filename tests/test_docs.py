@@ -173,7 +173,14 @@ def test_links_to_files_lead_somewhere(page):
 # Rules of fine-tuning stand in modules of their own; the experiments share the options of the command line.
 OWN_MODULES = {"biot_bd.training.finetuning.recipes", "biot_bd.training.finetuning.base"}
 SHARED_WITH_THE_COMMANDS = {"biot_bd.commands._pipelines"}
-SCRIPTS = sorted([*ROOT.glob("docs/gallery/*.py"), *ROOT.glob("experiments/*.py"), *ROOT.glob("plugins/*/src/**/*.py")])
+SCRIPTS = sorted(
+    [
+        *ROOT.glob("docs/gallery/*.py"),
+        *ROOT.glob("docs/walks/*.py"),
+        *ROOT.glob("experiments/*.py"),
+        *ROOT.glob("plugins/*/src/**/*.py"),
+    ]
+)
 
 
 def code_of(path):

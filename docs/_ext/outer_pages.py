@@ -1,5 +1,9 @@
-"""Pages that stand outside of ``docs/`` become pages of the site, and links to them lead there."""
+"""Pages that stand outside of ``docs/`` become pages of the site, and links to them lead there.
 
+Links to a script of the gallery lead to the page that it makes.
+"""
+
+import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -7,6 +11,8 @@ from sphinx.application import Sphinx
 #: File, relative to ``docs/`` -> name of its page.
 PAGES = {"../benchmarks/RESULTS.md": "benchmark-results", "../CHANGELOG.md": "changes"}
 FOLDER = "outside"
+#: Folder of scripts -> folder of their pages.
+GALLERIES = {"walks": "learn", "gallery": "examples"}
 
 
 def _copy(app: Sphinx) -> None:
@@ -21,6 +27,8 @@ def _copy(app: Sphinx) -> None:
 def _turn_links(app: Sphinx, docname: str, text: list[str]) -> None:
     for source, name in PAGES.items():
         text[0] = text[0].replace(f"]({source}", f"]({FOLDER}/{name}.md")
+    for scripts, pages in GALLERIES.items():
+        text[0] = re.sub(rf"\]\({scripts}/(\w+)\.py\)", rf"]({pages}/\1.rst)", text[0])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
