@@ -28,7 +28,7 @@ from biot_bd.report import write_report
 work = Path(tempfile.mkdtemp())
 folder = work / "recordings"
 folder.mkdir()
-made = load_dataset("demo", work / "made", n_subjects=4, recordings=2, minutes=4, seed=3)
+made = load_dataset("demo", work / "made", n_subjects=4, recordings=2, minutes=4)
 for part in made.datasets:
     about, raw = part.description, part.raw
     name = "p{}_night{}".format(*about["recording"].removeprefix("demo").split("_"))
@@ -47,8 +47,8 @@ print((folder / "p01_night01.tsv").read_text())
 # %%
 # Look before you compute
 # -----------------------
-# ``biot-bd doctor recordings-folder recordings`` says what a folder holds and what would be left out, and ends with
-# the next command. (``main([...])`` is the command line from within Python.) The subject is the
+# ``biot-bd doctor recordings-folder recordings`` says what a folder holds and what would be left
+# out, and ends with the next command. (``main([...])`` is the command line from within Python.) The subject is the
 # unit of everything that follows; a regular expression whose group is the subject tells it from a
 # name, so that two nights of one subject never stand on two sides of a split.
 main(["doctor", "recordings-folder", str(folder), "--option", "subject=(p[0-9]+)_"])
@@ -68,7 +68,7 @@ windows.summary()
 seizure = int(windows.y.argmax())
 x = windows.read([seizure])[0]
 figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
-for row, channel in enumerate(windows.ch_names):
+for row in range(len(x)):
     axis.plot(x[row] / 200 - row, linewidth=0.6, color="#1f3b57")
 axis.set(yticks=[-row for row in range(len(windows.ch_names))], yticklabels=windows.ch_names, xlabel="sample at 200 Hz")
 axis.tick_params(labelsize=7)
@@ -82,7 +82,7 @@ plt.show()
 # that of the paper.
 classifier = BIOTClassifier(
     criterion="focal",
-    max_epochs=8,
+    max_epochs=15,
     batch_size=32,
     lr=3e-3,
     random_state=0,
