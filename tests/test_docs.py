@@ -79,6 +79,8 @@ def arguments(kind, thing, tmp_path):
         return thing, "a pipeline", tmp_path / "out" / "card.json"
     if kind == "engines":
         return thing, save_small_model(tmp_path / "model")
+    if kind == "model_stores":
+        return thing, str(tmp_path / "shared disk")
     return (thing,)
 
 
