@@ -1,8 +1,8 @@
 """The page on peers: its table is what was measured, and what is measured still holds where a peer is installed."""
 
+import importlib.util
 import json
 import re
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,14 +19,10 @@ def measured():
 
 @pytest.fixture(scope="module")
 def peers():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        import all as script
-
-        yield script
-    finally:
-        sys.path.remove(str(FOLDER))
-        del sys.modules["all"]
+    spec = importlib.util.spec_from_file_location("peers_all", FOLDER / "all.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 def test_the_page_shows_what_was_measured(peers, measured):
@@ -38,7 +34,7 @@ def test_every_script_is_measured_and_explained_on_the_page(peers, measured):
     scripts = {path.stem for path in FOLDER.glob("[!_]*.py")} - {"all"}
     assert scripts == set(peers.CHECKS) == set(measured)
     meanings = PAGE.read_text(encoding="utf-8").split(peers.END)[1]
-    assert scripts == set(re.findall(r"^\| `(\w+)\.py` \|", meanings, re.MULTILINE))
+    assert scripts == set(re.findall(r"^- \*\*.+?\*\* \(`(\w+)\.py`\)", meanings, re.MULTILINE))
 
 
 def test_what_was_measured_is_of_the_releases_that_are_asked_for(measured):
