@@ -56,4 +56,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
+html_context = {"default_mode": "auto"}  # without it every page complains on its console
+html_static_path = ["_static/site"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
+highlight_language = "bash"  # blocks that are indented are commands
