@@ -14,8 +14,10 @@ ENGINES := tests/export tests/commands/test_export_command.py tests/test_docs_de
 SITE ?= docs/_build/html
 # Where `make runtime` makes an environment without torch; removed before and after.
 RUNTIME ?= build/runtime
+# Where `make dist` builds packages and tries them; its environments are removed after.
+DIST ?= build/dist
 
-.PHONY: demo test test-slow runtime fuzz docs browser lint bench install clean
+.PHONY: demo test test-slow runtime dist fuzz docs browser lint bench install clean
 
 demo: $(INSTALLED)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -39,6 +41,11 @@ runtime: $(INSTALLED)
 	OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -W ignore tests/runtime/make_models.py $(RUNTIME)/work $(RECORDINGS) >/dev/null
 	cd $(RUNTIME) && venv/bin/python $(CURDIR)/tests/runtime/try_runtime.py $(abspath $(RUNTIME))/work
 	rm -rf $(RUNTIME)
+
+# Wheels and sdists, installed and used in fresh environments: the core, each extra alone, the lowest versions, Python 3.13.
+dist: $(INSTALLED)
+	rm -rf $(DIST)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/release/try_dist.py $(DIST)
 
 # N damaged inputs for each reader; what is found is printed as seed and number.
 fuzz: $(INSTALLED)
