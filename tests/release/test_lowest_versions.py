@@ -34,3 +34,15 @@ def test_torch_is_allowed_from_the_tested_version_on(project):
 def test_what_make_dist_tries_is_there(project):
     assert set(USES) == set(project["optional-dependencies"])
     assert all((ROOT / "tests" / name).exists() for name in SMOKE)
+
+
+def test_the_runtime_and_the_plugins_allow_no_older_versions_than_the_core(project):
+    core = lowest_of(project["dependencies"])
+    lines = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8").splitlines()
+    needs = {"runtime.txt": [line for line in lines if line and not line.startswith("#")]}
+    for path in ROOT.glob("plugins/*/pyproject.toml"):
+        wanted = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"]
+        needs[path.parent.name] = [text for text in wanted if not text.startswith("biot-bd")]
+    shared = [(where, *one) for where, texts in needs.items() for one in lowest_of(texts).items() if one[0] in core]
+    assert len(shared) > 15
+    assert [(where, name) for where, name, low in shared if Version(low) != Version(core[name])] == []
