@@ -48,9 +48,10 @@ print((folder / "p01_night01.tsv").read_text())
 # Look before you compute
 # -----------------------
 # ``biot-bd doctor recordings-folder recordings`` says what a folder holds and what would be left
-# out, and ends with the next command. (``main([...])`` is the command line from within Python.) The subject is the
-# unit of everything that follows; a regular expression whose group is the subject tells it from a
-# name, so that two nights of one subject never stand on two sides of a split.
+# out, and ends with the next command. (``main([...])`` is the command line from within Python.)
+# The subject is the unit of everything that follows; a regular expression whose group is the
+# subject tells it from a name, so that two nights of one subject never stand on two sides of a
+# split.
 main(["doctor", "recordings-folder", str(folder), "--option", "subject=(p[0-9]+)_"])
 
 # %%

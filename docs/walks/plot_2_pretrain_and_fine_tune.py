@@ -4,7 +4,8 @@ Pretrain without labels, then fine-tune, and see whether it helped
 
 Labels are rare, recordings are not. A small BIOT learns from windows without labels by filling in
 what was hidden; then classifiers start from it and from nothing, and are compared on other
-subjects. Everything is generated and tiny: the numbers say how to do it, not what pretraining is worth.
+subjects. Everything is generated and tiny: the numbers say how to do it, not what pretraining is
+worth.
 """
 
 # %%
