@@ -44,7 +44,9 @@ def test_every_hook_has_a_section_and_every_section_a_hook():
 def test_a_section_has_signature_check_and_one_example(kind):
     text = sections(HOOKS)[f"register_{kind}"]
     signature = inspect.signature(getattr(hookspecs, f"register_{kind}"))
-    assert text.lstrip("\n").startswith(f"```{{hook}} register_{kind}\n```\n"), "the directive that says what the code knows"
+    assert text.lstrip("\n").startswith(f"```{{hook}} register_{kind}\n```\n"), (
+        "the directive that says what the code knows"
+    )
     assert f"`register_{kind}({', '.join(signature.parameters)})`" in text
     assert f"Check: `{biot_bd.testing.CHECKS[kind]}(" in text
     assert [fence[0] for fence in FENCE.findall(text)] == ["python"]
