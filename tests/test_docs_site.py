@@ -37,8 +37,8 @@ def build(folder, *options):
     """Build the site from a copy of the sources; return its folder."""
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns(*GENERATED))
     (folder / "benchmarks").mkdir()
-    for page in ("benchmarks/RESULTS.md", "CHANGELOG.md"):
-        shutil.copy(ROOT / page, folder / page)
+    for page in (ROOT / "benchmarks" / "RESULTS.md", *ROOT.glob("*.md")):
+        shutil.copy(page, folder / page.relative_to(ROOT))
     # A build that reaches for the network fails here instead of waiting.
     environment = {**os.environ, "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     command = ["-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", *options, folder / "docs", folder / "site"]
@@ -110,6 +110,21 @@ def test_every_hook_says_who_asks_what_checks_it_and_what_is_built_in(site):
 def test_a_hook_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="no hook 'register_dataset'; the hooks are register_datasets,"):
         extension("hook_reference").text_of("register_dataset")
+
+
+@pytest.mark.parametrize(
+    ("link", "docname", "expected"),
+    [
+        ("speed.md", "guide", "speed.md"),
+        ("../CHANGELOG.md", "guide", "outside/changes.md"),
+        ("walks/plot_1.py", "tutorials", "learn/plot_1.rst"),
+        ("docs/speed.md", "outside/contributing", "../speed.md"),
+        ("CHANGELOG.md", "outside/contributing", "changes.md"),
+        ("LICENSE", "outside/contributing", "../../LICENSE"),
+    ],
+)
+def test_links_of_pages_outside_are_turned(link, docname, expected):
+    assert extension("outer_pages").turned(link, docname) == expected
 
 
 def test_links_between_pages_lead_somewhere(site):
