@@ -15,7 +15,7 @@ SITE ?= docs/_build/html
 # Where `make runtime` makes an environment without torch; removed before and after.
 RUNTIME ?= build/runtime
 
-.PHONY: demo test test-slow runtime fuzz docs browser lint bench install clean
+.PHONY: demo test test-slow runtime fuzz docs pictures browser lint bench install clean
 
 demo: $(INSTALLED)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -48,6 +48,10 @@ fuzz: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -W ignore -m sphinx -b html -q -W --keep-going docs $(SITE)
 	@echo "$(SITE)/index.html"
+
+# Draws the pictures of the documentation; those of a study are made by it, and its command is printed.
+pictures: $(INSTALLED)
+	$(BIN)/python benchmarks/pictures.py
 
 # The live page and the report are tested in Chromium; without one those tests skip and say so.
 browser:
