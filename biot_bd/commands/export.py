@@ -35,6 +35,9 @@ def export(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported model that is there.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Numbers for names of subjects; neither dates nor places.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a trained model as one graph that runs without torch, and prove it.
@@ -60,7 +63,7 @@ def export(
 
     folder = output or model / "exports" / f"{format}{'-int8' * int8}"
     check_output(folder)
-    export_model(model, folder, format, int8, store, overwrite=overwrite, say=_say)
+    export_model(model, folder, format, int8, store, overwrite=overwrite, anonymous=anonymous, say=_say)
     facts = read_facts(folder).facts
     sizes = {name: (folder / name).stat().st_size for name in facts["graph"]["files"]}
     if json:

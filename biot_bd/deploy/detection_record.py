@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from biot_bd.anonymous import NOT_TOLD
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection, DetectionFacts
 from biot_bd.deploy.saved_weights import saved_weights
@@ -148,6 +149,11 @@ class DetectionRecord:
         places.append(Path(self.recording["path"]))
         return next((place for place in places if place.exists()), places[-1])
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it was written without names, places and dates."""
+        return self.recording["path"] == NOT_TOLD
+
     def open_recording(self) -> OpenRecording:
         """Open the recording, and look whether it is the one that was recorded.
 
@@ -161,6 +167,8 @@ class DetectionRecord:
             It is not there, cannot be read, or has other samples.
         """
         source = self.source
+        if self.is_anonymous:
+            raise DetectionError(f"{self.path}: does not say where its recording lies (--anonymous)")
         if not source.exists():
             raise DetectionError(f"{source}: the recording is gone; put it back, or run biot-bd detect where it lies")
         opened = open_recording(source)
@@ -179,6 +187,7 @@ def write_detection_record(
     *,
     patient: str,
     subject: str | None = None,
+    anonymous: bool = False,
 ) -> Path:
     """Write the record of a detection, atomically.
 
@@ -194,6 +203,9 @@ def write_detection_record(
         Whose recording it is.
     subject : str, optional
         The full name of its subject.
+    anonymous : bool
+        Leave out where recording and model lie, and when it was written; the names in what is given
+        are numbers already.
 
     Returns
     -------
@@ -251,11 +263,15 @@ def write_detection_record(
         "format": FORMAT,
         "version": VERSION,
         "biot_bd": version("biot-bd"),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": NOT_TOLD if anonymous else datetime.now(UTC).isoformat(timespec="seconds"),
         "patient": patient,
         "subject": subject,
-        "recording": {"path": str(source), "relative": _relative(source, path), "digest": detection.digest},
-        "model": model_facts(model),
+        "recording": {
+            "path": NOT_TOLD if anonymous else str(source),
+            "relative": None if anonymous else _relative(source, path),
+            "digest": detection.digest,
+        },
+        "model": {**model_facts(model), "path": NOT_TOLD} if anonymous else model_facts(model),
         "detection": detection.as_dict(),
         "windows": {
             "window_s": detection.window_s,
