@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biot_bd.commands._folders import expect
+from biot_bd.commands._registered import find_model
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +29,10 @@ def bench(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of a saved or exported model: its engines beside each other. Default: the machine."
+            metavar="[MODEL]",
+            parser=find_model,
+            help="Saved or exported model (its folder, or NAME[/VERSION] of the registry): its engines beside each other. "
+            "Default: the machine.",
         ),
     ] = None,
     batch: Annotated[
