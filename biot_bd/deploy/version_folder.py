@@ -17,7 +17,7 @@ from typing import Any, NotRequired, TypedDict
 
 from biot_bd.deploy.version_names import check_name, check_version
 from biot_bd.exceptions import ModelRegistryError
-from biot_bd.export.artifact import PROBE
+from biot_bd.export.artifact import BOUNDS, PROBE
 from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, PIPELINE, REGISTERED, WEIGHTS, sha256
 from biot_bd.runs import read_json
@@ -319,6 +319,13 @@ def check_facts(facts: VersionFacts) -> None:
         raise ValueError("input.ch_names: expected names that differ")
     if not (known["sfreq"] > 0 and known["n_times"] > 0):
         raise ValueError(f"input: impossible sizes, {known['n_times']} samples at {known['sfreq']:g} Hz")
+    if abs(known["n_times"] / known["sfreq"] - known["window_s"]) > 1e-6:
+        raise ValueError(
+            f"input: {known['n_times']} samples at {known['sfreq']:g} Hz are no window of {known['window_s']:g} s"
+        )
+    for precision, bound in facts["probe"]["bounds"].items():
+        if not 0 <= bound <= BOUNDS.get(precision, 0):
+            raise ValueError(f"probe.bounds.{precision}: {bound:g}, at most {BOUNDS.get(precision, 0):g} is accepted")
     if facts["probe"]["file"] != PROBE:
         raise ValueError(f"probe.file: expected {PROBE!r}, found {facts['probe']['file']!r}")
 

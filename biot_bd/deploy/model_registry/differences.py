@@ -11,8 +11,9 @@ import numpy as np
 from biot_bd.deploy.model_registry.probe_batch import compute, open_window_model
 from biot_bd.deploy.model_registry.tensor_file import TensorFile
 from biot_bd.deploy.version_folder import RegisteredVersion, check_files
-from biot_bd.exceptions import MissingExtraError
+from biot_bd.exceptions import MissingExtraError, ModelRegistryError
 from biot_bd.export.artifact import Probe
+from biot_bd.json_values import naming
 from biot_bd.models.checkpoints.pipeline_folder import WEIGHTS
 
 COMPARED = (
@@ -155,7 +156,8 @@ def compare_versions(one: RegisteredVersion, other: RegisteredVersion) -> Versio
         for key in COMPARED
         for difference in _differences(one.facts.get(key), other.facts.get(key), key)  # type: ignore[misc]  # a key
     )
-    facts += tuple(_differences(_scores(one), _scores(other), "results"))
+    with naming(f"{one.folder} or {other.folder}", ModelRegistryError):
+        facts += tuple(_differences(_scores(one), _scores(other), "results"))
     tensors, n_equal, others = _tensors(one, other)
     probabilities, why = _probabilities(one, other)
     return VersionDifference(
