@@ -177,7 +177,7 @@ def check_description(version: RegisteredVersion) -> None:
     with naming(folder / PIPELINE, ModelRegistryError):
         description = read_json(folder / PIPELINE)
         events, said = event_facts(folder), facts["events"]
-        # What can be read of the files in any version of biot_bd, not the words that one has for it.
+        # What any version of biot_bd reads of the files, not the words that one has for it.
         own = {
             "model.hub_class": model_facts(description, folder, "")["hub_class"],
             "events": events if events is None or said is None else {key: events["setting"].get(key) for key in said["setting"]},
