@@ -19,6 +19,7 @@ from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection, DetectionFacts
 from biot_bd.deploy.saved_weights import saved_weights
 from biot_bd.deploy.training_overlap import digest_of
+from biot_bd.deploy.version_folder import is_version, read_version
 from biot_bd.events.types import Event
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.recordings import OpenRecording, open_recording
@@ -291,6 +292,8 @@ def write_detection_record(
 def model_facts(model: str | os.PathLike[str]) -> ModelFacts:
     """Return what tells a model's folder, and the checksum of weights that its description names.
 
+    A version of the model registry is called ``NAME/VERSION``.
+
     Parameters
     ----------
     model : path
@@ -301,7 +304,8 @@ def model_facts(model: str | os.PathLike[str]) -> ModelFacts:
     ModelFacts
     """
     folder = Path(model).absolute()
-    return {"name": folder.name, "path": str(folder), "weights": saved_weights(folder)}
+    name = read_version(folder).label if is_version(folder) else folder.name
+    return {"name": name, "path": str(folder), "weights": saved_weights(folder)}
 
 
 def _relative(source: Path, record: Path) -> str | None:
