@@ -1,0 +1,102 @@
+"""Fuzz by time: each reader in turn for some seconds, in a process of its own, until the minutes are over.
+
+A reader that kills its process (a library in C) is a finding like any other, with the number of the
+input; the next ones go on.  What was done is appended to a log of JSON lines, one a turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fuzz_frame import Target, fuzz
+
+KILLED_AFTER_S = 60
+"""How much longer than its turn a reader may take; one that hangs in C hears no alarm."""
+
+
+def _turn(target: Target, seed: int, first: int, seconds: float, number: Any, answers: Any) -> None:
+    os.setsid()
+
+    def counted() -> Any:
+        for here in range(first, first + 10**9):
+            number.value = here
+            yield here
+
+    answers.put(fuzz(target, seed, counted(), seconds))
+
+
+def take_turn(target: Target, seed: int, first: int, seconds: float) -> tuple[int, list[str]]:
+    """Fuzz one reader in a process of its own.
+
+    Returns
+    -------
+    after : int
+        The first number that was not tried.
+    found : list of str
+        Findings; the process's end by a signal is one.
+    """
+    context = multiprocessing.get_context("fork")
+    number, answers = context.Value("q", first), context.SimpleQueue()
+    process = context.Process(target=_turn, args=(target, seed, first, seconds, number, answers))
+    process.start()
+    process.join(seconds + KILLED_AFTER_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return number.value + 1, [f"{target.name}, seed {seed}, number {number.value}: hangs"]
+    if process.exitcode:
+        by = signal.Signals(-process.exitcode).name if process.exitcode < 0 else f"exit {process.exitcode}"
+        return number.value + 1, [f"{target.name}, seed {seed}, number {number.value}: ended by {by}"]
+    return number.value, answers.get()
+
+
+def main(targets: list[Target]) -> int:
+    """Fuzz from the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--turn", type=float, default=15, help="seconds of a reader's turn")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, help="file of JSON lines, which is continued")
+    parser.add_argument("--only", nargs="*", help="names of readers")
+    asked = parser.parse_args()
+    targets = [target for target in targets if not asked.only or target.name in asked.only]
+    end, wrong = time.monotonic() + 60 * asked.minutes, 0
+    after = dict.fromkeys((target.name for target in targets), 0)
+    if asked.log is not None and asked.log.is_file():
+        for line in asked.log.read_text().splitlines():
+            if (told := json.loads(line))["seed"] == asked.seed and told["target"] in after:
+                after[told["target"]] = max(after[told["target"]], told["after"])
+    while time.monotonic() < end:
+        for target in targets:
+            if time.monotonic() > end:
+                break
+            begin, first = time.monotonic(), after[target.name]
+            after[target.name], found = take_turn(target, asked.seed, first, asked.turn)
+            wrong += len(found)
+            told = {
+                "target": target.name,
+                "seed": asked.seed,
+                "first": first,
+                "after": after[target.name],
+                "seconds": round(time.monotonic() - begin, 1),
+                "findings": found,
+            }
+            print(f"{target.name}: {first} to {after[target.name]}", *found, sep="\n  ", flush=True)
+            if asked.log is not None:
+                with asked.log.open("a") as file:
+                    file.write(json.dumps(told) + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    from fuzz_targets import TARGETS
+
+    sys.exit(main(TARGETS))
