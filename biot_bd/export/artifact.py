@@ -7,7 +7,6 @@ again.  Nothing here imports torch, scikit-learn or MNE.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npz
 from biot_bd.exceptions import ArtifactError
 from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, sha256
@@ -36,7 +36,7 @@ BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2, "int8-bf16": 1e-2}
 """
 DECIDES = ("events.json", "tuning.json", "recalibration.json")
 """Copies of what lies beside a saved model."""
-_LARGEST_PROBE = 256 * 2**20  # bytes; eight windows of a minute at 1000 Hz and 128 channels
+_LARGEST_PROBE = 256 * 2**20  # bytes; eight windows of a minute at 1000 Hz and 128 channels, not compressed
 
 Run = Callable[[NDArray[np.float32], NDArray[np.bool_]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """``(x, present) -> (probabilities, embedding)`` of an engine."""
@@ -226,15 +226,13 @@ class Artifact:
         """
         path = self.folder / self.facts["probe"]["file"]
         with naming(path, ArtifactError):
+            if path.stat().st_size > _LARGEST_PROBE:
+                raise ValueError(f"{path.stat().st_size:,} bytes, at most {_LARGEST_PROBE:,} are expected")
             try:
-                with zipfile.ZipFile(path) as parts:
-                    sizes = {part.filename: part.file_size for part in parts.infolist()}
-            except zipfile.BadZipFile as error:
-                raise ValueError(f"not written by numpy ({error})") from error
-            if sum(sizes.values()) > _LARGEST_PROBE:
-                raise ValueError(f"holds {sum(sizes.values())} bytes, at most {_LARGEST_PROBE} are expected")
-            with np.load(path, allow_pickle=False) as found:
-                probe = Probe(found["x"], found["present"], found["probabilities"])
+                arrays = read_npz(path, ("x", "present", "probabilities"))
+            except ValueError as error:
+                raise ArtifactError(f"{path}: damaged ({str(error).removeprefix(f'{path}: ')})") from error
+            probe = Probe(**arrays)
             known, n_classes = self.facts["input"], len(self.facts["classes"])
             expected = (len(known["ch_names"]), known["n_times"])
             if probe.x.shape[1:] != expected or probe.probabilities.shape[1] != n_classes:

@@ -10,6 +10,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -22,6 +23,19 @@ KILLED_AFTER_S = 60
 """How much longer than its turn a reader may take; one that hangs in C hears no alarm."""
 
 
+def distinct(found: list[str], most: int = 2) -> list[str]:
+    """Return the first findings of each kind and place, and how many more there were."""
+    kept: dict[str, list[str]] = {}
+    for one in found:
+        what = re.sub(r"/\S*|\d+", "", one.partition(": ")[2])
+        kept.setdefault(f"{what[:30]} {one.rpartition(' <- ')[2][-40:]}", []).append(one)
+    return [
+        text[:400] if n < most else f"{len(same) - most} more like the last"
+        for same in kept.values()
+        for n, text in enumerate(same[: most + 1])
+    ]
+
+
 def _turn(target: Target, seed: int, first: int, seconds: float, number: Any, answers: Any) -> None:
     os.setsid()
 
@@ -30,7 +44,7 @@ def _turn(target: Target, seed: int, first: int, seconds: float, number: Any, an
             number.value = here
             yield here
 
-    answers.put(fuzz(target, seed, counted(), seconds))
+    answers.send(distinct(fuzz(target, seed, counted(), seconds)))
 
 
 def take_turn(target: Target, seed: int, first: int, seconds: float) -> tuple[int, list[str]]:
@@ -44,18 +58,23 @@ def take_turn(target: Target, seed: int, first: int, seconds: float) -> tuple[in
         Findings; the process's end by a signal is one.
     """
     context = multiprocessing.get_context("fork")
-    number, answers = context.Value("q", first), context.SimpleQueue()
-    process = context.Process(target=_turn, args=(target, seed, first, seconds, number, answers))
+    number, (taker, giver) = context.Value("q", first), context.Pipe(duplex=False)
+    process = context.Process(target=_turn, args=(target, seed, first, seconds, number, giver))
     process.start()
-    process.join(seconds + KILLED_AFTER_S)
-    if process.is_alive():
+    giver.close()
+    try:
+        found = taker.recv() if taker.poll(seconds + KILLED_AFTER_S) else None
+    except EOFError:  # it ended without an answer
+        process.join()
+        status = process.exitcode or 0
+        by = signal.Signals(-status).name if status < 0 else f"exit {status}"
+        return number.value + 1, [f"{target.name}, seed {seed}, number {number.value}: ended by {by}"]
+    if found is None:
         process.kill()
         process.join()
         return number.value + 1, [f"{target.name}, seed {seed}, number {number.value}: hangs"]
-    if process.exitcode:
-        by = signal.Signals(-process.exitcode).name if process.exitcode < 0 else f"exit {process.exitcode}"
-        return number.value + 1, [f"{target.name}, seed {seed}, number {number.value}: ended by {by}"]
-    return number.value, answers.get()
+    process.join()
+    return number.value, found
 
 
 def main(targets: list[Target]) -> int:
