@@ -103,7 +103,9 @@ def npz_names(path: str | os.PathLike[str]) -> list[str]:
     return list(_members(Path(path)))
 
 
-def read_npz(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+def read_npz(
+    path: str | os.PathLike[str], names: Collection[str] | None = None, *, most_bytes: int | None = None
+) -> dict[str, NDArray[Any]]:
     """Read arrays of an ``.npz`` file.
 
     Parameters
@@ -112,6 +114,8 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str] | None = None)
         The file.
     names : collection of str, optional
         Which of them; all by default.
+    most_bytes : int, optional
+        How large its content may be; no more than its size allows by default.
 
     Returns
     -------
@@ -141,7 +145,7 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str] | None = None)
     >>> read_npz("x.npz")["eeg"].shape
     (3,)
     """
-    members = _members(Path(path))
+    members = _members(Path(path), most_bytes)
     if names is not None and (absent := sorted(set(names) - set(members))):
         raise ValueError(f"{os.fspath(path)}: lacks {', '.join(absent)}; it holds {', '.join(members) or 'nothing'}")
     try:
@@ -151,7 +155,7 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str] | None = None)
         raise _fault(path, "archive of arrays", error) from error
 
 
-def _members(path: Path) -> dict[str, int]:
+def _members(path: Path, most_bytes: int | None = None) -> dict[str, int]:
     """Return what an archive says it holds, in bytes; raise where that is far above its size."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -160,7 +164,8 @@ def _members(path: Path) -> dict[str, int]:
         raise
     except Exception as error:
         raise _fault(path, "archive of arrays", error) from error
-    n_bytes, most = sum(part.file_size for part in parts), SPARE + GROWTH * path.stat().st_size
+    n_bytes = sum(part.file_size for part in parts)
+    most = min(SPARE + GROWTH * path.stat().st_size, n_bytes if most_bytes is None else most_bytes)
     if n_bytes > most:
         raise ValueError(
             f"{path}: {path.stat().st_size:,} bytes that would become {n_bytes:,}; at most {most:,} are taken from such a file"

@@ -30,6 +30,7 @@ __all__ = [
     "register_label_rules",
     "register_losses",
     "register_metrics",
+    "register_model_stores",
     "register_models",
     "register_montages",
     "register_objectives",
@@ -330,4 +331,27 @@ def register_frozen_probes(register: Register) -> None:
     >>> @hookimpl
     ... def register_frozen_probes(register):
     ...     register("centroid", "my_package.probes:NearestCentroid")
+    """
+
+
+@hookspec(historic=True)
+def register_model_stores(register: Register) -> None:
+    """Add stores of models: subclasses of :class:`biot_bd.deploy.ModelStore`.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.model_stores : Where they are found by name.
+    biot_bd.testing.check_model_store : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_model_stores(register):
+    ...     register("department", "my_package.store:DepartmentStore")
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biot_bd.commands._options import Json
+from biot_bd.commands._options import Json, ModelFolder
 
 if TYPE_CHECKING:
     from biot_bd.export.artifact import ArtifactFacts
@@ -17,7 +17,7 @@ MB = 1e6
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Folder of the saved model.")],
+    model: ModelFolder,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of the exported model; default: MODEL/exports/FORMAT[-int8]."),
@@ -76,6 +76,8 @@ def _say(line: str) -> None:
 def _show(folder: Path, facts: ArtifactFacts, size_bytes: int) -> None:
     from rich.console import Console
 
+    from biot_bd.models.checkpoints.demonstration import demonstration_note
+
     console = Console(width=WIDTH)
     console.print(_table(facts))
     lines = [f"refused: {gate['reason']}" for gate in (facts["gates"] or {}).values() if not gate["passed"]]
@@ -89,6 +91,8 @@ def _show(folder: Path, facts: ArtifactFacts, size_bytes: int) -> None:
         lines.append("validation: none (no --store): only generated windows were tried")
     if left := facts["graph"]["left_in_float"]:
         lines.append(f"left in float: {', '.join(left)}")
+    if (told := demonstration_note(facts["source"]["record"])) is not None:
+        lines.append(told)
     lines.append(f"exported model: {folder} ({size_bytes / MB:.1f} MB)")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

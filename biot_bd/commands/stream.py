@@ -157,6 +157,8 @@ def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) ->
 
 
 def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
+    from biot_bd.models.checkpoints.demonstration import demonstration_among
+
     facts = ended.result.as_dict()
     if json:
         from biot_bd.commands._output import print_json
@@ -164,6 +166,8 @@ def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
         files = [] if ended.output is None else [ended.output]
         print_json({"model": model, "reason": ended.reason, **facts, "files": files})
         return
+    if (told := demonstration_among(facts["notes"])) is not None:
+        typer.echo(f"note: {told}", err=True)
     written = "" if ended.output is None else f"; results: {ended.output}"
     if output is not None and ended.output is None:
         written = f"; no signal came, so {output} was not written"

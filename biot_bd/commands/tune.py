@@ -23,7 +23,7 @@ _ROWS = (
 
 
 def tune(
-    model: Annotated[Path, typer.Argument(help="Folder of the saved model that detected.")],
+    model: shared.ModelFolder,
     reviewed: Annotated[
         Path,
         typer.Argument(help="Results that were reviewed: RESULTS, or RESULTS/reviews/NAME (see `biot-bd review`)."),

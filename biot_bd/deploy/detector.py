@@ -26,6 +26,7 @@ from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecord
 from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
 from biot_bd.models.checkpoints.config import provenance_of
+from biot_bd.models.checkpoints.demonstration import demonstration_note
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 STRIDE_S = 5.0
 BATCH = 64
 SHORTEST_GAP_S = 0.05
-GENERATED_NOTE = "model trained on generated data: not for patients"
 
 
 class Setting(TypedDict):
@@ -350,8 +350,8 @@ class Detector:
         """
         n_windows = 1 if causal else batch_size
         scorer, notes = open_model(model, engine=engine, precision=precision, n_windows=n_windows)
-        generated = (scorer.record.get("data") or {}).get("generated")
-        notes += [GENERATED_NOTE] if generated else []
+        told_of_model = demonstration_note(scorer.record)
+        notes += [] if told_of_model is None else [told_of_model]
         options = {
             "threshold": threshold,
             "smoothing_s": smoothing_s,

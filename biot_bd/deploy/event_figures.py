@@ -12,6 +12,7 @@ import numpy as np
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection
 from biot_bd.io.recordings import open_recording, read_excerpt
+from biot_bd.models.checkpoints.demonstration import IN_SHORT, demonstration_among
 from biot_bd.runs import atomic_path
 from biot_bd.signals.montages import Montage
 from biot_bd.signals.planning import plan_recording
@@ -39,7 +40,13 @@ def overview_figure(detection: Detection) -> Figure:
         curve_times_s=curve.times_s,
         curve=curve.drawn,
         threshold=detection.setting["events"]["threshold"],
+        title=_told(detection).strip() or None,
     )
+
+
+def _told(detection: Detection) -> str:
+    """Say in a line of its own that the model is a demonstration."""
+    return "" if demonstration_among(detection.notes) is None else f"\n{IN_SHORT}"
 
 
 def event_figures(detection: Detection, montage: Montage, most: int | None = None) -> Iterator[Figure]:
@@ -93,7 +100,7 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
             curve_times_s=curve.times_s[seconds],
             curve=curve.drawn[seconds],
             threshold=detection.setting["events"]["threshold"],
-            title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}",
+            title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}{_told(detection)}",
         )
 
 

@@ -22,6 +22,7 @@ from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
 from biot_bd.deploy.recording_files import Item
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.walk import label_tables
+from biot_bd.models.checkpoints.demonstration import IN_SHORT, demonstration_among
 from biot_bd.runs import make_folder, write_json, write_text
 from biot_bd.signals.montages import Montage
 
@@ -185,6 +186,8 @@ def write_events(path: Path, detection: Detection, format: str) -> Path:
     facts = {}
     if found["recording"] or found["subject"] is not None:
         facts["inTraining"] = "recording" if found["recording"] else "subject"
+    if demonstration_among(detection.notes) is not None:
+        facts["model"] = IN_SHORT
     return write_event_file(
         path, detection.events, detection.duration_s, start=detection.start_time, format=format, facts=facts
     )

@@ -168,6 +168,38 @@ class Probe:
             if not np.isfinite(found).all():
                 raise ValueError(f"{name}: values that are not finite")
 
+    def write(self, path: Path) -> None:
+        """Write it as ``.npz``."""
+        np.savez_compressed(path, x=self.x, present=self.present, probabilities=self.probabilities)
+
+    @classmethod
+    def read(cls, path: Path, n_chans: int, n_times: int, n_classes: int) -> Probe:
+        """Read what :meth:`write` wrote.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        n_chans, n_times, n_classes : int
+            What ``artifact.json`` says of the model.
+
+        Raises
+        ------
+        ValueError
+            It is damaged, larger than any probe, or of another shape.
+        """
+        try:
+            probe = cls(**read_npz(path, ("x", "present", "probabilities"), most_bytes=_LARGEST_PROBE))
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix(f"{path}: ")) from error
+        shape, n_found = probe.x.shape[1:], probe.probabilities.shape[1]
+        if shape != (n_chans, n_times) or n_found != n_classes:
+            raise ValueError(
+                f"windows of shape {shape} and {n_found} classes, where {ARTIFACT} says {(n_chans, n_times)} and "
+                f"{n_classes}"
+            )
+        return probe
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -224,23 +256,9 @@ class Artifact:
         ArtifactError
             They are not of the form that the model takes.
         """
-        path = self.folder / self.facts["probe"]["file"]
+        path, known = self.folder / self.facts["probe"]["file"], self.facts["input"]
         with naming(path, ArtifactError):
-            if path.stat().st_size > _LARGEST_PROBE:
-                raise ValueError(f"{path.stat().st_size:,} bytes, at most {_LARGEST_PROBE:,} are expected")
-            try:
-                arrays = read_npz(path, ("x", "present", "probabilities"))
-            except ValueError as error:
-                raise ArtifactError(f"{path}: damaged ({str(error).removeprefix(f'{path}: ')})") from error
-            probe = Probe(**arrays)
-            known, n_classes = self.facts["input"], len(self.facts["classes"])
-            expected = (len(known["ch_names"]), known["n_times"])
-            if probe.x.shape[1:] != expected or probe.probabilities.shape[1] != n_classes:
-                raise ValueError(
-                    f"windows of shape {probe.x.shape[1:]} and {probe.probabilities.shape[1]} classes, where {ARTIFACT} "
-                    f"says {expected} and {n_classes}"
-                )
-        return probe
+            return Probe.read(path, len(known["ch_names"]), known["n_times"], len(self.facts["classes"]))
 
     def replay(self, run: Run, precision: str) -> float:
         """Compute the proof with an engine; returns the largest difference of a probability.
@@ -430,7 +448,7 @@ def write_artifact(folder: str | PathLike[str], facts: Mapping[str, Any], probe:
     biot_bd.exceptions.ArtifactError: exported/artifact.json: damaged (ValueError: graph is missing)
     """
     folder = Path(folder)
-    np.savez(folder / PROBE, x=probe.x, present=probe.present, probabilities=probe.probabilities)
+    probe.write(folder / PROBE)
     written: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,

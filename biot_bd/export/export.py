@@ -15,7 +15,7 @@ import numpy as np
 from biot_bd import registry
 from biot_bd.exceptions import BiotBdError, ExportError, ExportGateError, MissingExtraError
 from biot_bd.export.answers import check_answers
-from biot_bd.export.artifact import ARTIFACT, BOUNDS, DECIDES, Probe, write_artifact
+from biot_bd.export.artifact import BOUNDS, DECIDES, Probe, write_artifact
 from biot_bd.export.exporters import source_of
 from biot_bd.export.gate_inputs import make_inputs
 from biot_bd.export.gates import GateReport, Remembered, check_export
@@ -23,6 +23,7 @@ from biot_bd.export.graph import told
 from biot_bd.export.int8 import gate_windows, quantise
 from biot_bd.export.source import ExportSource
 from biot_bd.export.store_windows import windows_of_parts
+from biot_bd.models.checkpoints.pipeline_folder import is_exported
 from biot_bd.processor import this_processor
 from biot_bd.runs import atomic_path
 from biot_bd.windows import Windows
@@ -145,7 +146,7 @@ def _check_request(folder: Path, format: str, int8: bool, store: Any, overwrite:
             "subjects, to calibrate on the ones and be proven on the others"
         )
     if os.path.lexists(folder):
-        if not (folder / ARTIFACT).is_file():
+        if not is_exported(folder):
             raise ExportError(f"{folder}: exists and is no exported model; name a new folder")
         if not overwrite:
             raise ExportError(f"{folder}: an exported model is there; overwrite=True replaces it, or name a new folder")
