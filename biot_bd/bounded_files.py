@@ -164,6 +164,8 @@ def _members(path: Path, most_bytes: int | None = None) -> dict[str, int]:
         raise
     except Exception as error:
         raise _fault(path, "archive of arrays", error) from error
+    if foreign := [part.filename for part in parts if not part.filename.endswith(".npy")]:
+        raise ValueError(f"{path}: holds {foreign[0]!a}, which is no array")
     n_bytes = sum(part.file_size for part in parts)
     most = min(SPARE + GROWTH * path.stat().st_size, n_bytes if most_bytes is None else most_bytes)
     if n_bytes > most:
