@@ -28,6 +28,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from biot_bd import __version__
+from biot_bd.commands._letters import letters_alone
 from biot_bd.exceptions import PluginError
 from biot_bd.registry import COMMANDS_GROUP
 
@@ -305,7 +306,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if "biot_bd.runs" in sys.modules:
         sys.modules["biot_bd.runs"].forget_done()
     debug_before = os.environ.get(DEBUG_VARIABLE)
-    with warnings.catch_warnings(), _stopped_by_signals():
+    with letters_alone(), warnings.catch_warnings(), _stopped_by_signals():
         warnings.showwarning = _show_warning
         try:
             command = typer.main.get_command(app)

@@ -197,7 +197,7 @@ class _Fetcher:
             warnings.warn(f"{target} is not the published file (SHA-256 differs); it is downloaded again", stacklevel=3)
         make_folder(target.parent)
         resumed = part.is_file() and part.stat().st_size > 0
-        self._download_with_retries(name, part)
+        self._download_with_retries(name, part, MOST_FILE_BYTES)
         if (found := _sha256(part)) != digest:
             part.unlink()
             raise ChecksumError(
@@ -211,7 +211,7 @@ class _Fetcher:
         self.notes[name] = _stamp(target, digest)
         write_json(self.notes_path, self.notes)
 
-    def _download_with_retries(self, name: str, part: Path, most_bytes: int = MOST_FILE_BYTES) -> None:
+    def _download_with_retries(self, name: str, part: Path, most_bytes: int) -> None:
         url = self.base_url + quote(name)
         for attempt in range(self.retries + 1):
             try:

@@ -65,7 +65,7 @@ ALLOWED = {
 
 WORDS = re.compile(
     r"pickle|dill|joblib|marshal|shelve|yaml|tarfile|runpy|unpack_archive|extractall|shell|parquet|"
-    r"\b(load|loads|eval|exec|__import__|system|popen|open)\("
+    r"\b(load|loads|eval|exec|__import__|system|popen)\("
 )
 """A quick look at what need not be parsed."""
 
