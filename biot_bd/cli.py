@@ -28,9 +28,9 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from biot_bd import __version__
-from biot_bd.commands._letters import letters_alone
 from biot_bd.exceptions import PluginError
 from biot_bd.registry import COMMANDS_GROUP
+from biot_bd.terminal_letters import letters_alone
 
 __all__ = ["DEBUG_VARIABLE", "SUMMARIES", "Command", "app", "find_commands", "main"]
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from biot_bd.cli import main
-from biot_bd.commands._letters import letters, letters_alone
+from biot_bd.terminal_letters import letters, letters_alone
 
 ORDERS = {
     "title": "\x1b]0;mine\x07",

@@ -35,7 +35,7 @@ def letters(text: str, *, on_terminal: bool = False) -> str:
 
     Examples
     --------
-    >>> from biot_bd.commands._letters import letters
+    >>> from biot_bd.terminal_letters import letters
     >>> letters("FP1\x1b]0;title\x07-F7")
     'FP1\\u001b]0;title\\u0007-F7'
     """
