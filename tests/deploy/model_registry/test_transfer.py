@@ -240,6 +240,17 @@ def test_a_place_that_is_none_is_said(place, saved):
         push_version(saved, "mine", "1.0.0", place)
 
 
+def test_the_block_of_the_page_runs(hub, saved, tmp_path, monkeypatch):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(saved.root, "registry")
+    names = {}
+    exec(compile(code, PAGE.name, "exec"), names)
+    assert names["pulled"].digest == names["pushed"].digest == saved.resolve("mine").digest
+    assert names["pulled"].folder == Path("elsewhere/mine/1.0.0")
+
+
 def test_places_name_their_store():
     assert parse_place("me/mine") == parse_place("hub:me/mine") == ("hub", "me/mine")
     assert parse_place("mlflow:my model") == ("mlflow", "my model")
