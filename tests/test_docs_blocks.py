@@ -22,7 +22,9 @@ ELSEWHERE = {
 PAGES = sorted(
     path
     for path in (ROOT / "docs").glob("*.md")
-    if path.stem not in ELSEWHERE and FENCE.search(path.read_text(encoding="utf-8"))
+    if path.stem not in ELSEWHERE
+    and not path.stem.startswith("tutorial-plugin-")
+    and FENCE.search(path.read_text(encoding="utf-8"))
 )
 SIZE = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
 
