@@ -5,7 +5,13 @@ BIN := $(VENV)/bin
 DEMO ?= demo-run
 SEED ?= 0
 N ?= 2000
+# Two stamps: the core, which the demo needs, and the tools of the tests with the plugins.
+CORE := $(VENV)/.core
 INSTALLED := $(VENV)/.installed
+# MLflow wants another pyarrow and brings forty packages: its plugin has an environment of its own.
+HEAVY := plugins/biot-bd-mlflow
+PLUGINS := $(filter-out $(HEAVY),$(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+MLFLOW ?= build/mlflow
 # Two processes with one thread each: tiny models gain nothing from threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 # These load OpenVINO and onnxruntime: in processes of their own, as a worker that is forked beside them crashed.
@@ -14,21 +20,31 @@ ENGINES := tests/export tests/commands/test_export_command.py tests/test_docs_de
 SITE ?= docs/_build/html
 # Where `make runtime` makes an environment without torch; removed before and after.
 RUNTIME ?= build/runtime
+# Where `make dist` builds packages and tries them; its environments are removed after.
+DIST ?= build/dist
 
-.PHONY: demo test test-slow runtime fuzz docs browser lint bench install clean
+.PHONY: demo test test-slow runtime mlflow dist fuzz docs pictures browser lint bench install clean
 
-demo: $(INSTALLED)
+demo: $(CORE)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
 
 # The examples in docstrings are tests, too; the site is built without its gallery, which test-slow runs.
 test: $(INSTALLED) lint
-	$(PYTEST) tests plugins $(addprefix --ignore=,$(ENGINES))
+	$(PYTEST) tests $(PLUGINS) $(addprefix --ignore=,$(ENGINES))
 	$(PYTEST) $(ENGINES)
-	$(PYTEST) --doctest-modules biot_bd plugins/*/src
+	$(PYTEST) --doctest-modules biot_bd $(addsuffix /src,$(PLUGINS))
 
-test-slow: $(INSTALLED) browser
-	$(PYTEST) tests plugins -m slow $(addprefix --ignore=,$(ENGINES))
+test-slow: $(INSTALLED) browser mlflow
+	$(PYTEST) tests $(PLUGINS) -m slow $(addprefix --ignore=,$(ENGINES))
 	$(PYTEST) $(ENGINES) -m slow
+
+mlflow:
+	rm -rf $(MLFLOW)
+	$(PYTHON) -m venv $(MLFLOW)
+	$(MLFLOW)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(MLFLOW)/bin/python -m pip install --quiet -c requirements/mlflow.txt -e ".[hub]" -e $(HEAVY) pytest hypothesis
+	OMP_NUM_THREADS=1 $(MLFLOW)/bin/python -m pytest --doctest-modules $(HEAVY) -m "slow or not slow"
+	rm -rf $(MLFLOW)
 
 # An environment without torch, in a fresh folder: it detects, streams and scores with exported models as torch does.
 runtime: $(INSTALLED)
@@ -40,6 +56,11 @@ runtime: $(INSTALLED)
 	cd $(RUNTIME) && venv/bin/python $(CURDIR)/tests/runtime/try_runtime.py $(abspath $(RUNTIME))/work
 	rm -rf $(RUNTIME)
 
+# Wheels and sdists, installed and used in fresh environments: the core, each extra alone, the lowest versions, Python 3.13.
+dist: $(INSTALLED)
+	rm -rf $(DIST)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/release/try_dist.py $(DIST)
+
 # N damaged inputs for each reader; what is found is printed as seed and number.
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz_frame.py --n $(N) --seed $(SEED)
@@ -48,6 +69,10 @@ fuzz: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -W ignore -m sphinx -b html -q -W --keep-going docs $(SITE)
 	@echo "$(SITE)/index.html"
+
+# Draws the pictures of the documentation; those of a study are made by it, and its command is printed.
+pictures: $(INSTALLED)
+	$(BIN)/python benchmarks/pictures.py
 
 # The live page and the report are tested in Chromium; without one those tests skip and say so.
 browser:
@@ -68,12 +93,16 @@ bench: $(INSTALLED)
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt plugins/biot-bd-tutorial/pyproject.toml plugins/biot-bd-clinical/pyproject.toml plugins/biot-bd-hms/pyproject.toml plugins/biot-bd-things/pyproject.toml
+$(CORE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]" $(addprefix -e plugins/biot-bd-,tutorial clinical hms things)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(INSTALLED): $(CORE) $(addsuffix /pyproject.toml,$(PLUGINS))
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]" $(addprefix -e ,$(PLUGINS))
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-run docs/_build docs/examples docs/outside docs/reference
+	rm -rf $(VENV) demo-run docs/_build docs/commands docs/examples docs/learn docs/outside docs/reference

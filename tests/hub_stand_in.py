@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from huggingface_hub import constants
+
 TOKEN = "hf_" + "StandInToken0123456789"
 LFS = re.compile(r"\.(safetensors|onnx|npz|bin)$")
-PAGE = 3  # entries of a listing at once
 
 
 @dataclass
@@ -144,10 +145,10 @@ class _Answers(BaseHTTPRequestHandler):
         entries = hub.listed(entries)
         start = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
         more = {}
-        if start + PAGE < len(entries):
-            address = f"{hub.address}{urlsplit(self.path).path}?recursive=true&cursor={start + PAGE}"
+        if start + hub.page < len(entries):
+            address = f"{hub.address}{urlsplit(self.path).path}?recursive=true&cursor={start + hub.page}"
             more = {"Link": f'<{address}>; rel="next"'}
-        return self._json(entries[start : start + PAGE], headers=more)
+        return self._json(entries[start : start + hub.page], headers=more)
 
     def preupload(self, hub, name, revision):
         if (found := self._may(hub, name, write=True)) is None:
@@ -307,6 +308,7 @@ class HubStandIn:
         self.repositories, self.objects, self.ignored = {}, {}, set()
         self.log, self.faults, self.cards = [], [], []
         self.most_chunks, self.chunks_sent = 2000, 0
+        self.page = 3  # entries of a listing at once
         self.listed = lambda entries: entries
 
     def requests(self, pattern):
@@ -327,3 +329,14 @@ def hub_stand_in():
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def client_of_a_stand_in(monkeypatch):
+    """Serve a Hub to this process's huggingface_hub, with a token that it takes; tries again at once."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with hub_stand_in() as state:
+        yield state

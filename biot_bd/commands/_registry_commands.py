@@ -62,7 +62,7 @@ def save(
     if run is not None:
         expect(run, "run")
     saved = open_registry(registry).save(model, name, version, run=run, licence=licence, anonymous=anonymous)
-    _done("saved", saved, json, {})
+    _done("saved", saved, json)
 
 
 def show(source: Label, registry: RegistryFolder = None, json: Json = False) -> None:
@@ -115,8 +115,13 @@ def push(
         anonymous=anonymous,
         endpoint=endpoint,
     )
-    how = "was there" if done.was_there else "pushed"
-    _done(how, done.version, json, {"place": done.place, "revision": done.revision, "was_there": done.was_there})
+    if json:
+        print_json(asdict(done))
+        return
+    if note := _note(found):
+        typer.echo(wrapped(note, "", ""))
+    typer.echo(f"{done.label} {'was there' if done.was_there else 'pushed'}: {done.place}, revision {done.revision}")
+    typer.echo(f"  digest {done.digest}{', without names and dates' if done.anonymous else ''}")
 
 
 def pull(
@@ -149,7 +154,7 @@ def pull(
     else:
         _quiet_bars()
         pulled = pull_version(open_registry(registry), place, version, expected=expected, endpoint=endpoint)
-    _done("pulled", pulled, json, {"place": place})
+    _done("pulled", pulled, json)
 
 
 def diff(
@@ -292,16 +297,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."
 
 
-def _done(how: str, version: RegisteredVersion, as_json: bool, more: dict[str, Any]) -> None:
+def _done(how: str, version: RegisteredVersion, as_json: bool) -> None:
     if as_json:
-        print_json({**row_of(version), **more})
+        print_json(row_of(version))
         return
     if note := _note(version):
         typer.echo(wrapped(note, "", ""))
-    where = f" to {more['place']} ({more['revision'][:SHOWN_DIGITS]})" if "revision" in more else ""
-    typer.echo(f"{how}{where}: {version.label}, {version.size_bytes:,} bytes")
+    typer.echo(f"{how}: {version.label}, {version.size_bytes:,} bytes, in {version.folder}")
     typer.echo(f"  digest {version.digest}")
-    typer.echo(f"  {version.folder}")
 
 
 def _note(version: RegisteredVersion) -> str | None:

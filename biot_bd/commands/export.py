@@ -35,6 +35,9 @@ def export(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported model that is there.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Numbers for names of subjects; neither dates nor places.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a trained model as one graph that runs without torch, and prove it.
@@ -55,12 +58,18 @@ def export(
         )
 
     from biot_bd.commands._output import check_output, print_json
+    from biot_bd.deploy.version_folder import is_version
     from biot_bd.export import export_model
     from biot_bd.export.artifact import read_facts
 
     folder = output or model / "exports" / f"{format}{'-int8' * int8}"
     check_output(folder)
-    export_model(model, folder, format, int8, store, overwrite=overwrite, say=_say)
+    if is_version(model) and folder.resolve().is_relative_to(model.resolve()):
+        raise ValueError(
+            f"{model}: a version of the model registry, which never changes; name another folder with -o, or export the saved model "
+            "and register it with its exports/ as a new version"
+        )
+    export_model(model, folder, format, int8, store, overwrite=overwrite, anonymous=anonymous, say=_say)
     facts = read_facts(folder).facts
     sizes = {name: (folder / name).stat().st_size for name in facts["graph"]["files"]}
     if json:

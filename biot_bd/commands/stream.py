@@ -58,6 +58,9 @@ def stream(
     merge_gap_s: shared.MergeGap = None,
     precision: shared.ModelPrecision = None,
     engine: shared.Engine = "auto",
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Neither the source's name nor dates and times of day in any output.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
     ] = False,
@@ -92,7 +95,11 @@ def stream(
 
         waits = {"wait_s": wait_s, "reconnect_s": reconnect_s, "jitter_s": jitter_s}
         source = LslSource(str(lsl), source_id=lsl_source_id, unit=lsl_unit, **waits)
-    with Lines(log, echo=not json, on_gone=source.stop) as lines, stopped_by_signals(source.stop):
+    if anonymous:
+        from biot_bd.deploy.anonymous_results import name_nobody
+
+        name_nobody(source)
+    with Lines(log, echo=not json, on_gone=source.stop, dated=not anonymous) as lines, stopped_by_signals(source.stop):
         session = Session(
             detector,
             lines,
@@ -106,11 +113,12 @@ def stream(
             decisions=decisions,
             max_gap_s=max_gap_s,
             jitter_s=jitter_s,
+            anonymous=anonymous,
         )
         ended = session.run(
             source, duration_s=duration_s, on_page=lambda url: typer.echo(f"live page: {url}", err=True)
         )
-    _tell(ended, model, output, json)
+    _tell(ended, Path(model.name) if anonymous else model, output, json)
     if ended.error is not None:
         raise ended.error
 

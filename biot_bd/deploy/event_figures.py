@@ -49,7 +49,9 @@ def _told(detection: Detection) -> str:
     return "" if demonstration_among(detection.notes) is None else f"\n{IN_SHORT}"
 
 
-def event_figures(detection: Detection, montage: Montage, most: int | None = None) -> Iterator[Figure]:
+def event_figures(
+    detection: Detection, montage: Montage, most: int | None = None, source: Path | None = None
+) -> Iterator[Figure]:
     """Draw each event over the EEG of the model's montage, from 10 s before its onset.
 
     Of long ones the first minute.
@@ -62,6 +64,8 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
         Channels to draw.
     most : int, optional
         How many events to draw; all by default.
+    source : Path, optional
+        The recording, where the detection does not name it.
 
     Yields
     ------
@@ -77,7 +81,7 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
 
     if not detection.events:
         return
-    recording = open_recording(detection.source)
+    recording = open_recording(detection.source if source is None else source)
     curve = curve_of(detection)
     on_missing: Any = detection.setting["on_missing"]
     plan = plan_recording(montage, recording.ch_names, on_missing, recording.where, recording.unusable)

@@ -57,12 +57,15 @@ class PagePart:
         Address and text of pages with the EEG of all of it.
     remarks : sequence of str
         What a reader should know beside the detection's own notes.
+    source : Path, optional
+        The recording, where it was just read or the record does not say where it lies.
     """
 
     detection: Detection
     record: DetectionRecord | None = None
     links: Sequence[tuple[str, str]] = ()
     remarks: Sequence[str] = ()
+    source: Path | None = None
 
     @property
     def name(self) -> str:
@@ -76,7 +79,10 @@ class PagePart:
 
     def reader(self) -> EegReader:
         """Return what reads its EEG; DetectionError where the recording is gone or another one."""
-        recording = open_recording(self.detection.source) if self.record is None else self.record.open_recording()
+        if self.record is None or self.source is not None:
+            recording = open_recording(self.detection.source if self.source is None else self.source)
+        else:
+            recording = self.record.open_recording()
         return EegReader(recording, detected_montage(self.detection))
 
 
@@ -99,7 +105,9 @@ class _Section:
         return self.part.detection
 
 
-def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str) -> Path:
+def write_page(
+    path: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str, *, dated: bool = True
+) -> Path:
     """Write a patient's page, atomically; it is one file, readable offline.
 
     Of the first 20 events it holds the EEG from 60 s before to 60 s after; only that is read.
@@ -116,6 +124,8 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         One line for each recording that failed.
     model : str
         The model's name.
+    dated : bool
+        Whether the page says when it was written.
 
     Returns
     -------
@@ -164,7 +174,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         "still_row": STILL_ROW,
         "still_fine": STILL_FINE,
         "version": version("biot-bd"),
-        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "written": datetime.now(UTC).strftime("; written %Y-%m-%d %H:%M UTC") if dated else "",
     }
     template = _environment().get_template("patient.html.j2")
     for section in sections:

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, cast
 from scipy.stats import binomtest
 from sklearn.base import clone
 
+from biot_bd.anonymous import NOT_TOLD
 from biot_bd.deploy.detection_record import model_facts
 from biot_bd.deploy.detector import Detector
 from biot_bd.deploy.engine_candidates import EXPORTS
@@ -103,6 +104,7 @@ def tune(
     reviewer: str,
     target: EventDetector | None = None,
     allow_contaminated: bool = False,
+    dated: bool = True,
 ) -> Tuning:
     """Choose an operating point on reviewed recordings, as training does on validation subjects.
 
@@ -118,6 +120,8 @@ def tune(
         Whose ``target`` is looked for; what the model was trained with by default.
     allow_contaminated : bool, default=False
         Go on where recordings, or their subjects, trained the model; the facts then say so.
+    dated : bool, default=True
+        Whether the new model says when the point was chosen.
 
     Returns
     -------
@@ -158,8 +162,8 @@ def tune(
     if causal.chosen_on_ is None:
         causal = causal_before
         notes.append("the operating point for live use stays as it was: on these recordings none could be chosen")
-    date = datetime.now(UTC).date().isoformat()
-    what = f"recordings reviewed by {reviewer}, {date}"
+    date = datetime.now(UTC).date().isoformat() if dated else NOT_TOLD
+    what = f"recordings reviewed by {reviewer}{f', {date}' if dated else ''}"
     for one in [after] if causal is causal_before else [after, causal]:
         one.chosen_on_ = {**cast("ChosenOn", one.chosen_on_), "what": what}
         one.reason_ = None if one.reason_ is None else _reason(one)
@@ -249,7 +253,8 @@ def save_tuned(tuning: Tuning, model: str | os.PathLike[str], folder: str | os.P
     -------
     Path
         The folder: the model's files but those of the old point, ``metrics.json`` and ``exports/``
-        (export it again), and what a registered version says of itself, with another ``events.json``, and ``tuning.json``.
+        (export it again), and what a registered version says of itself; with another
+        ``events.json``, and ``tuning.json``.
 
     Raises
     ------

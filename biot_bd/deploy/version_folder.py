@@ -1,8 +1,8 @@
 """A version of the model registry as a folder: what its ``artifact.json`` says, and whether its
 files are those that were registered.
 
-A version is a saved model with ``artifact.json``, a model card and a probe batch beside it.  Nothing
-here runs a model.
+A version is a saved model with ``artifact.json``, a model card and a probe batch beside it.
+Nothing here runs a model.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ def _again(told: str) -> str:
 
 
 def check_facts(facts: VersionFacts) -> None:
-    """Raise ``ValueError`` where values contradict each other, or a path leads out of the folder."""
+    """Raise ``ValueError`` where values contradict each other, or a path leads out."""
     files, known = facts["files"], facts["input"]
     check_name(facts["name"])
     check_version(facts["version"])

@@ -10,6 +10,7 @@ import math
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pandas as pd
 from edf_files import write_edf
-from folder_targets import copy_of, folder_of
+from folder_targets import copy_of, folder_of, small_model
 from fuzz_frame import Target, damage_bytes, damage_header, damage_json, damage_parquet, damage_text
 from handmade_export import N_CHANS, N_TIMES, expected, facts, windows, write_export
 from live_signals import Loudness
@@ -26,7 +27,8 @@ from reviewed_files import write_review
 from biot_bd import Detector, EventDetector, Pretrainer, load_dataset
 from biot_bd.datasets import load_arrays, open_array
 from biot_bd.datasets.tusz_labels import read_tusz_labels
-from biot_bd.deploy import read_detection, write_detection_record
+from biot_bd.deploy import Registry, read_detection, read_version, write_detection_record
+from biot_bd.deploy.model_registry import verify_version
 from biot_bd.deploy.review import find_reviews
 from biot_bd.embedding import read_embeddings
 from biot_bd.evaluation import read_plan
@@ -91,6 +93,44 @@ def read_probe(path):
     probe = read_artifact(folder_of(path)).probe()
     if probe.x.shape[1:] != (N_CHANS, N_TIMES):
         raise AssertionError(f"windows of shape {probe.x.shape}")
+
+
+# --- versions of the model registry ---------------------------------------------------------------
+
+
+@functools.cache
+def registry():
+    root = Path(tempfile.mkdtemp(prefix="fuzz-registry-")) / "models"
+    Registry(root).save(small_model(), "mine", "1.0.0")
+    for path in root.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # a version is read-only, and here it is to be damaged
+    return root
+
+
+def sign_version(path):
+    """Give a version the size and checksum of its damaged file."""
+    file = folder_of(path) / "mine" / "1.0.0" / ARTIFACT
+    told = json.loads(file.read_text())
+    told["files"][path.relative_to(file.parent).as_posix()] = {
+        "sha256": sha256(path),
+        "size_bytes": path.stat().st_size,
+    }
+    file.write_text(json.dumps(told))
+
+
+def read_registered(path, *, signed=False):
+    """A registry lists everything, with what is wrong; what verifies detects."""
+    if signed:
+        sign_version(path)
+    registry = Registry(folder_of(path))
+    (found,) = registry.list()
+    told = verify_version(found.folder)
+    if found.problem or not told.replayed:
+        raise AssertionError(f"verified, and {found.problem or told.not_replayed}")
+
+
+def read_version_alone(path):
+    read_version(path.parent).facts["input"]["ch_names"]
 
 
 # --- detections and reviews -----------------------------------------------------------------------
@@ -263,6 +303,10 @@ TARGETS = [
     Target(
         "openvino-bin", copy_of(exported_for_openvino, "model.bin"), BYTES, read_exported(load_openvino, signed=True)
     ),
+    Target("version.json", copy_of(registry, ARTIFACT), JSON, read_version_alone),
+    Target("version-verified", copy_of(registry, ARTIFACT), JSON, read_registered),
+    Target("version-pipeline", copy_of(registry, "pipeline.json"), JSON, partial(read_registered, signed=True)),
+    Target("version-probe", copy_of(registry, "probe.npz"), BYTES, partial(read_registered, signed=True)),
     Target("detection.json", make_detection, JSON, read_record),
     Target("review.json", make_review(".json"), JSON, read_reviews),
     Target("review.tsv", make_review(".tsv"), TEXT, lambda path: read_event_file(path)),

@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from biot_bd import registry as registries
 from biot_bd.deploy.model_registry.hub_store import REPOSITORY
 from biot_bd.deploy.model_registry.registry import Registry
 from biot_bd.deploy.model_registry.stores import ModelStore, StoredVersion
-from biot_bd.deploy.version_folder import RegisteredVersion, check_path, read_version
+from biot_bd.deploy.version_folder import RegisteredVersion, VersionFacts, check_path, read_version
 from biot_bd.deploy.version_names import check_version, is_prerelease, precedence
 from biot_bd.exceptions import ModelRegistryError
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT
@@ -37,24 +38,37 @@ class PushedVersion:
 
     Parameters
     ----------
-    version : RegisteredVersion
-        What was pushed.
+    label : str
+        What was pushed, ``"NAME/VERSION"``.
+    digest : str
+        Of the version as it lies there; an anonymous copy has another one than in the registry.
     place : str
         Where, with the kind of store, e.g. ``"hub:owner/name"``.
     revision : str
         What the store calls it, e.g. a commit.
     was_there : bool
-        Whether the same content was there before.
+        Whether it was there before, and nothing was sent.
+    anonymous : bool
+        Whether it is without names and dates.
 
     See Also
     --------
     push_version : Returns one.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy import PushedVersion
+    >>> pushed = PushedVersion("mine/1.0.0", "ab" * 32, "hub:me/mine", "0c" * 20, False, False)
+    >>> pushed.was_there
+    False
     """
 
-    version: RegisteredVersion
+    label: str
+    digest: str
     place: str
     revision: str
     was_there: bool
+    anonymous: bool
 
 
 def push_version(
@@ -121,11 +135,15 @@ def push_version(
     store = _store(kind, endpoint)
     found = registry.resolve(name if version is None else f"{name}/{version}")
     registry.verify(found.name, found.version)
-    if anonymous and not found.facts.get("anonymous"):
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Registry(folder).save(found.folder, found.name, found.version, anonymous=True)
-            return _pushed(store, copy, kind, where, private)
-    return _pushed(store, found, kind, where, private)
+    there = store.versions(where)
+    with contextlib.ExitStack() as stack:
+        if anonymous and not found.facts["anonymous"]:
+            if found.version in there and (said := _said_there(store, where, found.version)).facts["anonymous"]:
+                _check_same_weights(said, found, place)
+                return PushedVersion(said.label, said.digest, f"{kind}:{where}", there[found.version], True, True)
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            found = Registry(folder).save(found.folder, found.name, found.version, anonymous=True)
+        return _pushed(store, found, there, kind, where, private)
 
 
 def pull_version(
@@ -225,40 +243,61 @@ def _store(kind: str, endpoint: str | None) -> ModelStore:
     return store
 
 
-def _pushed(store: ModelStore, found: RegisteredVersion, kind: str, where: str, private: bool) -> PushedVersion:
-    place = f"{kind}:{where}"
-    there = store.versions(where)
-    if found.version in there:
-        digest = _digest_there(store, where, found.version)
-        if digest != found.digest:
+def _pushed(
+    store: ModelStore, found: RegisteredVersion, there: Mapping[str, str], kind: str, where: str, private: bool
+) -> PushedVersion:
+    place, digest = f"{kind}:{where}", found.digest
+    if was_there := found.version in there:
+        said = _said_there(store, where, found.version)
+        if said.digest != digest:
             raise ModelRegistryError(
-                f"{place}: holds a version {found.version} with other content (digest {digest[:12]}, yours {found.digest[:12]}); "
+                f"{place}: holds a version {found.version} with other content (digest {said.digest[:12]}, yours {digest[:12]}); "
                 "versions are never replaced, so save yours under a new one and push that"
             )
-        return PushedVersion(found, place, there[found.version], was_there=True)
-    for other in _sorted(there)[-1:]:
-        _check_same_model(store, where, other, found, place)
-    revision = store.upload(found.folder, where, found.name, found.version, private)
-    stored = store.listing(where, found.version)
-    sizes = {path.relative_to(found.folder).as_posix(): path.stat().st_size for path in _files(found.folder)}
-    if dict(stored.sizes) != sizes or _digest_there(store, where, found.version) != found.digest:
+        revision = there[found.version]
+    else:
+        for other in _sorted(there)[-1:]:
+            _check_same_model(_said_there(store, where, other), found, place)
+        revision = store.upload(found.folder, where, found.name, found.version, private)
+        sizes = {path.relative_to(found.folder).as_posix(): path.stat().st_size for path in _files(found.folder)}
+        if dict(store.listing(where, found.version).sizes) != sizes or (
+            _said_there(store, where, found.version).digest != digest
+        ):
+            raise ModelRegistryError(
+                f"{place}: what lies there as {found.version} is not what was sent; look at it there, and push a new version"
+            )
+    return PushedVersion(found.label, digest, place, revision, was_there, found.facts["anonymous"])
+
+
+def _check_same_model(said: _There, found: RegisteredVersion, place: str) -> None:
+    """Raise where a place holds versions of another model."""
+    if said.name != found.name:
+        raise ModelRegistryError(f"{place}: holds versions of {said.name!r}, not of {found.name!r}; name another place")
+
+
+def _check_same_weights(said: _There, found: RegisteredVersion, place: str) -> None:
+    """Raise where an anonymous version that is there is of another model than this one."""
+    _check_same_model(said, found, place)
+    if any(said.facts[part] != found.facts[part] for part in ("model", "input", "threshold")):
         raise ModelRegistryError(
-            f"{place}: what lies there as {found.version} is not what was sent; look at it there, and push a new version"
+            f"{place}: holds an anonymous version {found.version} of another model; versions are never replaced, so save yours under "
+            "a new one and push that"
         )
-    return PushedVersion(found, place, revision, was_there=False)
 
 
-def _check_same_model(store: ModelStore, where: str, version: str, found: RegisteredVersion, place: str) -> None:
-    """Raise where a place holds versions of another model, or something else."""
+class _There(NamedTuple):
+    """What a version in a store says of itself."""
+
+    label: str
+    name: str
+    digest: str
+    facts: VersionFacts
+
+
+def _said_there(store: ModelStore, where: str, version: str) -> _There:
     with tempfile.TemporaryDirectory() as folder:
-        name = _said(store, where, store.listing(where, version), Path(folder), f"{place} {version}").name
-    if name != found.name:
-        raise ModelRegistryError(f"{place}: holds versions of {name!r}, not of {found.name!r}; name another place")
-
-
-def _digest_there(store: ModelStore, where: str, version: str) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        return _said(store, where, store.listing(where, version), Path(folder), f"{where} {version}").digest
+        found = _said(store, where, store.listing(where, version), Path(folder), f"{where} {version}")
+        return _There(found.label, found.name, found.digest, found.facts)
 
 
 def _said(store: ModelStore, where: str, stored: StoredVersion, folder: Path, what: str) -> RegisteredVersion:

@@ -26,6 +26,7 @@ from biot_bd.deploy.version_folder import CARD, SCHEMA, FileFacts, VersionFacts,
 from biot_bd.exceptions import ModelRegistryError
 from biot_bd.export.artifact import BOUNDS, PROBE
 from biot_bd.json_values import naming
+from biot_bd.models.checkpoints.anonymous_model import anonymise_model, is_anonymous_model
 from biot_bd.models.checkpoints.demonstration import demonstration_note
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, PIPELINE, REGISTERED, WEIGHTS, sha256
 from biot_bd.runs import environment, git_revision, read_json, to_jsonable, write_json, write_text
@@ -64,14 +65,11 @@ def write_version(
         The model is damaged, or the run is another one's.
     """
     former = read_version(source.folder) if is_version(source.folder) else None
-    anonymous = anonymous or (former is not None and former.facts["anonymous"])
     if anonymous:
-        from biot_bd.models.checkpoints.anonymous_model import anonymise_model
-
         anonymise_model(folder)
     with naming(folder / PIPELINE, ModelRegistryError):
         description = read_json(folder / PIPELINE)
-    record = description.get("record") or {}
+    record, anonymous = description.get("record") or {}, is_anonymous_model(description)
     results = results_of(record, run, names=not anonymous)
     if former is not None and run is None:
         results = _without_names(former.facts["results"]) if anonymous else former.facts["results"]

@@ -269,5 +269,5 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise MissingExtraError("OptunaSearch needs Optuna: pip install 'biot-bd[optuna]'") from error
+        raise MissingExtraError("OptunaSearch needs Optuna: pip install 'biot-bd[scale]'") from error
     return optuna

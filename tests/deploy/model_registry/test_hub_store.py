@@ -1,7 +1,7 @@
 """The Hub as a store of models: the real client against a Hub on this machine."""
 
 import pytest
-from hub_stand_in import TOKEN, Fault, hub_stand_in
+from hub_stand_in import TOKEN, Fault, client_of_a_stand_in
 from huggingface_hub import constants
 
 from biot_bd.deploy.model_registry.hub_store import HubStore
@@ -14,11 +14,7 @@ FILES = {"artifact.json": b'{"format": "x"}', "model.safetensors": bytes(range(2
 
 @pytest.fixture
 def hub(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits between its tries
-    with hub_stand_in() as state:
+    with client_of_a_stand_in(monkeypatch) as state:
         yield state
 
 

@@ -91,7 +91,7 @@ class Book {
         if (answer.ok) {
           this.saved = await answer.json();
           this.changes.splice(0, n);
-          this.told(this, "saved", `saved ${new Date(this.saved.saved).toLocaleTimeString("en-GB")}${this.merged ? ", with what another window saved" : ""}`);
+          this.told(this, "saved", `saved ${(this.saved.saved === "n/a" ? new Date() : new Date(this.saved.saved)).toLocaleTimeString("en-GB")}${this.merged ? ", with what another window saved" : ""}`);
           this.merged = false;
         } else if (answer.status === 409) await this.reread();
         else if (answer.status === 403 && (await renewToken())) continue;
