@@ -61,7 +61,7 @@ class Manifest(TypedDict):
     anonymous: NotRequired[bool]
 
 
-MOST_CLASSES = 10_000
+MOST_CLASSES, MOST_TIMES = 10_000, 10_000_000
 _TIMES = ("start_s", "stop_s", "seizure_fraction")
 _COLUMNS = {
     **dict.fromkeys(("recording", "subject", "kind"), "O"),
@@ -109,8 +109,8 @@ class StoreTable:
         self.window_s, self.stride_s = float(table["window_s"]), float(table["stride_s"])
         self.settings = table
         self.n_times = int(table["n_times"])
-        if self.n_times < 1 or not self.window_s > 0:
-            raise ValueError(f"windows of {self.n_times} samples and {self.window_s:g} s, expected more than none")
+        if not 1 <= self.n_times <= MOST_TIMES or not self.window_s > 0:
+            raise ValueError(f"windows of {self.n_times} samples and {self.window_s:g} s, expected 1 to {MOST_TIMES:,}")
         self.ch_names = tuple(manifest["ch_names"])
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
