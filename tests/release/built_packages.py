@@ -13,7 +13,19 @@ PROJECTS = {
     for folder in (ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml")))
 }
 # By path in the sdist: what its tests and its documentation need.
-SDIST_HAS = ("biot_bd/", "tests/", "docs/", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "PKG-INFO")
+SDIST_HAS = (
+    "biot_bd/",
+    "tests/",
+    "docs/",
+    "LICENSE",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "CITATION.cff",
+    "requirements/",
+    "pyproject.toml",
+    "PKG-INFO",
+)
 
 
 def build(workshop: Workshop, python: Path | None = None, into: Path | None = None) -> None:
