@@ -1,16 +1,18 @@
 r"""The demonstration model that comes with the package, from nothing, with one command.
 
-    python experiments/make_demo_model.py --out runs/demo-model --excerpts path/to/chbmit-excerpts
+    python experiments/make_demo_model.py --out runs/demo-model \
+        --excerpts path/to/chbmit-excerpts --background path/to/eegmmidb
 
-A small BIOT learns from 18 generated persons and from the excerpts of two children of CHB-MIT; six
-other generated persons and a third child, the one with the longest excerpts, are left out and
-scored.  It is saved as version 1.0.0 of ``demo`` in the model registry ``OUT/registry``, with its
-ONNX graph beside and a card that says what it is: something to try detectors with, never for
-clinical use.  What the package ships is a copy of that version folder.  The same seed gives the
-same weights on the same processor and version of torch; it takes two minutes on two processors.
+A small BIOT learns from 18 generated persons, from the excerpts of two children of CHB-MIT and from
+four minutes of an adult without seizures (EEGMMIDB), each subject equally often; six other
+generated persons and a third child, the one with the longest excerpts, are left out and scored.  It
+is saved as version 1.0.0 of ``demo`` in the model registry ``OUT/registry``, with its ONNX graph
+beside and a card that says what it is: something to try detectors with, never for clinical use.
+What the package ships is a copy of that version folder.  The same seed gives the same weights on
+the same processor and version of torch; it takes two minutes on two processors.
 
-EXCERPTS is a folder in CHB-MIT's layout with cases 1, 2 and 3 (PhysioNet CHB-MIT Scalp EEG Database
-1.0.0, ODC-BY 1.0).
+EXCERPTS is a folder in CHB-MIT's layout with cases 1, 2 and 3, BACKGROUND one with runs 1 to 3 of
+EEGMMIDB's subject 1 (both PhysioNet, 1.0.0, ODC-BY 1.0).
 """
 
 from __future__ import annotations
@@ -37,11 +39,18 @@ SIZE: dict[str, Any] = {
     "module__num_layers": 2,
     "module__hop_length": 200,
 }
-TRAINING: dict[str, Any] = {"criterion": "focal", "batch_size": 32, "lr": 1e-3, "patience": 8}
-LICENCE = "BSD-3-Clause; trained on data of CHB-MIT 1.0.0 under ODC-BY 1.0"
+TRAINING: dict[str, Any] = {
+    "criterion": "focal",
+    "batch_size": 32,
+    "lr": 1e-3,
+    "patience": 8,
+    "sampler": "subject-balanced",
+}
+LICENCE = "BSD-3-Clause; trained on data of CHB-MIT 1.0.0 and EEGMMIDB 1.0.0 under ODC-BY 1.0"
 SOURCE = (
-    "excerpts of recordings: CHB-MIT Scalp EEG Database 1.0.0, PhysioNet, https://doi.org/10.13026/C2K01R, ODC-BY 1.0 "
-    "(A. Shoeb, MIT 2009; A. Goldberger et al., Circulation 101(23):e215, 2000)"
+    "recordings: CHB-MIT Scalp EEG Database 1.0.0, https://doi.org/10.13026/C2K01R (A. Shoeb, MIT 2009), and EEG Motor "
+    "Movement/Imagery Dataset 1.0.0, https://doi.org/10.13026/C28G6P (G. Schalk et al., IEEE TBME 51(6):1034, 2004); "
+    "PhysioNet (A. Goldberger et al., Circulation 101(23):e215, 2000), ODC-BY 1.0"
 )
 
 
@@ -50,6 +59,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for recordings, windows, model and registry")
     parser.add_argument("--excerpts", type=Path, required=True, help="folder in CHB-MIT's layout: cases 1, 2 and 3")
+    parser.add_argument("--background", type=Path, required=True, help="folder with runs of EEGMMIDB's subject 1")
     parser.add_argument("--epochs", type=int, default=40, help="most epochs (default: %(default)s)")
     parser.add_argument("--minutes", type=int, default=6, help="of each generated recording (default: %(default)s)")
     parser.add_argument("--version", default="1.0.0", help="of the version that is saved (default: %(default)s)")
@@ -63,12 +73,18 @@ def windows_of(options: argparse.Namespace) -> tuple[Windows, Windows]:
     settings: dict[str, Any] = {"montage": "biot-16", "stride_s": 5.0}
     generated = load_dataset("demo", options.out / "generated", **{**GENERATED, "minutes": options.minutes})
     children = load_dataset("chb-mit", options.excerpts, subjects=list(CHILDREN))
+    adult = load_dataset("eegmmidb", options.background)
     child = load_dataset("chb-mit", options.excerpts, subjects=[CHILD])
     stores = [
         prepare(recordings, options.out / f"windows-{name}", **settings)
-        for name, recordings in (("generated", generated), ("children", children), ("child", child))
+        for name, recordings in (
+            ("generated", generated),
+            ("children", children),
+            ("adult", adult),
+            ("child", child),
+        )
     ]
-    return Windows.concat(stores[:2]), stores[2]
+    return Windows.concat(stores[:3]), stores[3]
 
 
 def train(options: argparse.Namespace, windows: Windows) -> dict[str, Any]:
@@ -87,8 +103,8 @@ def train(options: argparse.Namespace, windows: Windows) -> dict[str, Any]:
         windows,
         options.out / "model",
         hold_out=LEFT_OUT,
-        title=f"small BIOT of {GENERATED['n_subjects'] - len(LEFT_OUT)} generated persons and excerpts of two children "
-        "of CHB-MIT",
+        title=f"small BIOT of {GENERATED['n_subjects'] - len(LEFT_OUT)} generated persons and a few public excerpts: two "
+        "children of CHB-MIT, an adult of EEGMMIDB",
     )
     # Their excerpts have hardly a second without a seizure: a threshold of theirs alarms always.
     watching = [name for name in record["subjects"]["valid"] if not name.startswith(f"{NAMESPACE}/")]

@@ -18,8 +18,8 @@ from biot_bd.anonymous import NOT_TOLD
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection, DetectionFacts
 from biot_bd.deploy.saved_weights import saved_weights
-from biot_bd.deploy.version_folder import is_version, read_version
 from biot_bd.deploy.training_overlap import digest_of
+from biot_bd.deploy.version_folder import is_version, read_version
 from biot_bd.events.types import Event
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.recordings import OpenRecording, open_recording

@@ -24,7 +24,7 @@ PLUGINS = [name for name in built_packages.PROJECTS if name != "biot-bd"]
 # Bring a server or a hundred packages; tried by the tests of their own environments.
 HEAVY_PLUGINS = {"biot-bd-mlflow"}
 SMALL = ("--param", "module__embed_dim=16", "--param", "module__num_layers=1", "--param", "module__num_heads=2")
-REVEALED = ("list[builtins.float]", "MontageMapper")
+REVEALED = ("list[float]", "biot_bd.signals.mapper.MontageMapper")
 
 
 def core(workshop: Workshop) -> None:

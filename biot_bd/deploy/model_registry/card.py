@@ -17,6 +17,18 @@ RESEARCH_USE = (
     "For research. Not a medical device: nobody has shown that it is safe or useful for a patient, and no decision about "
     "one may rest on it."
 )
+HUB_LICENCES = (
+    "apache-2.0",
+    "bsd-3-clause",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "gpl-3.0",
+    "mit",
+    "odc-by",
+)
+"""Some of those that the Hub knows by name; any other is "other", with its name beside."""
 _MOST_NAMES = 40
 
 
@@ -55,12 +67,13 @@ def card_text(facts: VersionFacts, demonstration: str | None) -> str:
 
 def _header(facts: VersionFacts) -> str:
     """Return the YAML that the Hub reads; JSON's texts are YAML's, too."""
+    licence = facts["licence"]
+    known = licence is not None and licence.lower() in HUB_LICENCES
     tags = ["eeg", "seizure-detection", "biot_bd", *(["demonstration"] if facts["demonstration"] else [])]
     lines = [
         "---",
-        # The Hub knows names of licences; any other is "other", with its name beside.
-        "license: other" if facts["licence"] else "license: unknown",
-        *([f"license_name: {json.dumps(facts['licence'])}"] if facts["licence"] else []),
+        f"license: {'unknown' if licence is None else licence.lower() if known else 'other'}",
+        *([f"license_name: {json.dumps(licence)}"] if licence is not None and not known else []),
         *(["library_name: braindecode"] if facts["model"]["hub_class"] else []),
         f"tags: {json.dumps(tags)}",
         "---\n",

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from biot_bd.deploy.saved_weights import saved_weights
 from biot_bd.deploy.version_folder import CARD, EXPORTS, MODEL_FILES, OWN_FILES, is_version
@@ -18,6 +19,7 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     PIPELINE,
     WEIGHTS,
     classifier_spec,
+    inner_specs,
     is_exported,
     weights_file,
 )
@@ -54,13 +56,15 @@ class ModelContents:
             shutil.copyfile(source, target)
 
 
-def model_contents(model: str | os.PathLike[str]) -> ModelContents:
+def model_contents(model: str | os.PathLike[str], anonymous: bool = False) -> ModelContents:
     """Return the files of a saved model, after looking at what kind of folder it is.
 
     Parameters
     ----------
     model : path
         Folder of :func:`biot_bd.save_pipeline`, or a version of a registry.
+    anonymous : bool
+        Whether names of folders that somebody chose are left out.
 
     Returns
     -------
@@ -101,30 +105,28 @@ def model_contents(model: str | os.PathLike[str]) -> ModelContents:
         if name in MODEL_FILES and path.is_file():
             files.setdefault(name, path)
         elif name == EXPORTS and path.is_dir():
-            files |= dict(_exported(path, folder))
+            files |= dict(_exported(path, folder, anonymous))
         elif name.startswith(".") or (name in OF_THE_TRAINING and path.is_dir()):
             left_out.append(name)
         else:
             raise ModelRegistryError(
                 f"{path}: no part of a saved model, so nobody knows whether it belongs to the version; move it away"
             )
-    return ModelContents(folder, files, left_out)
+    return ModelContents(folder, files, [] if anonymous else left_out)
 
 
-def classifier_weights(description: dict) -> dict:
+def classifier_weights(description: dict[str, Any]) -> dict[str, Any]:
     """Return what a description says of its last step, or the first part that has weights."""
-    from biot_bd.models.checkpoints.pipeline_folder import inner_specs
-
     last = classifier_spec(description)
     if last.get("weights"):
         return last
     return next((dict(one) for one in inner_specs(description.get("pipeline") or {}) if one.get("weights")), last)
 
 
-def _exported(exports: Path, model: Path) -> Iterator[tuple[str, Path]]:
+def _exported(exports: Path, model: Path, anonymous: bool) -> Iterator[tuple[str, Path]]:
     """Yield the files of a model's exported engines, which must be of its very weights."""
     weights = saved_weights(model)
-    for folder in sorted(exports.iterdir()):
+    for number, folder in enumerate(sorted(exports.iterdir())):
         if folder.name.startswith("."):
             continue
         if not folder.is_dir():
@@ -134,10 +136,12 @@ def _exported(exports: Path, model: Path) -> Iterator[tuple[str, Path]]:
             raise ModelRegistryError(
                 f"{folder}: exported from other weights than those of {model}; export it again (`biot-bd export`), or delete it"
             )
+        graph = artifact.facts["graph"]
+        target = f"{graph['format']}-{graph['precision']}-{number}" if anonymous else folder.name
         named = {ARTIFACT, *artifact.facts["files"]}
         for path in sorted(folder.iterdir()):
             if path.name not in named:
                 raise ModelRegistryError(
                     f"{path}: no file of the exported model ({ARTIFACT} does not name it); move it away"
                 )
-            yield f"{EXPORTS}/{folder.name}/{path.name}", path
+            yield f"{EXPORTS}/{target}/{path.name}", path

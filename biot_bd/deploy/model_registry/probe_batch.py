@@ -15,6 +15,8 @@ from biot_bd.export.gate_inputs import make_inputs
 
 OF_EACH_KIND = 1
 N_PLAIN = 4
+WITHOUT_CHANNELS = ("absent channels", "one channel only", "flat channels")
+"""Kinds of windows in which a channel is absent, or has no signal."""
 _BITS = np.uint32(0xFFFFE000)  # ten of the mantissa: a file of half the size
 
 
@@ -77,7 +79,7 @@ def make_probe(model: WindowModel) -> tuple[Probe, bool]:
     inputs = make_inputs(n_chans, model.n_times, model.sfreq, n_plain=N_PLAIN)
     x, present = (inputs.x.view(np.uint32) & _BITS).view(np.float32), inputs.present
     rows = np.concatenate([inputs.of_kind(kind)[:OF_EACH_KIND] for kind in dict.fromkeys(inputs.kinds)])
-    full = rows[present[rows].all(axis=1)]
+    full = np.array([row for row in rows if inputs.kinds[row] not in WITHOUT_CHANNELS])
     found = compute(model, x[full], present[full])
     try:
         found = compute(model, x[rows], present[rows])

@@ -109,7 +109,7 @@ class Registry:
             The registry cannot be written; nothing is left of the version.
         """
         check_name(name), check_version(version)
-        contents = model_contents(model_folder)
+        contents = model_contents(model_folder, anonymous)
         target = self.root / name / version
         if os.path.lexists(target):
             raise VersionExistsError(self._is_there(target, contents.files))
