@@ -103,6 +103,7 @@ def train(options: argparse.Namespace, windows: Windows) -> dict[str, Any]:
         windows,
         options.out / "model",
         hold_out=LEFT_OUT,
+        validation_fraction=0.1,
         title=f"small BIOT of {GENERATED['n_subjects'] - len(LEFT_OUT)} generated persons and a few public excerpts: two "
         "children of CHB-MIT, an adult of EEGMMIDB",
     )
