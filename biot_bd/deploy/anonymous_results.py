@@ -12,6 +12,7 @@ from biot_bd.anonymous import (
     is_anonymous,
     is_published,
     read_numbers,
+    subjects_of_key,
     write_numbers,
 )
 from biot_bd.deploy.detection_record import ENDING
@@ -26,7 +27,7 @@ A_SUBJECT = "a subject of its training"
 _QUOTED = re.compile(r"(?<!\w)('[^']*'|\"[^\"]*\")(?!\w)")
 
 
-def anonymous_items(items: Sequence[Item], folder: Path) -> list[Item]:
+def anonymous_items(items: Sequence[Item], folder: Path, key: Path | None = None) -> list[Item]:
     """Name recordings by numbers, those that they had in earlier results of the folder.
 
     Parameters
@@ -35,6 +36,8 @@ def anonymous_items(items: Sequence[Item], folder: Path) -> list[Item]:
         As they were given.
     folder : Path
         Of the results; gets the numbers, which no name is in.
+    key : Path, optional
+        A table that tells who is who, if it is there: its subjects keep their numbers.
 
     Returns
     -------
@@ -51,7 +54,8 @@ def anonymous_items(items: Sequence[Item], folder: Path) -> list[Item]:
         raise ValueError(
             f"{folder} holds results with names, such as {named.name}; with --anonymous choose another folder"
         )
-    names = numbers.names_of([(item.subject or item.patient, _content(item.path)) for item in items])
+    rows = [(item.subject or item.patient, _content(item.path)) for item in items]
+    names = numbers.names_of(rows, {} if key is None else subjects_of_key(key))
     write_numbers(folder, numbers)
     return [
         Item(
