@@ -23,7 +23,7 @@ RUNTIME ?= build/runtime
 # Where `make dist` builds packages and tries them; its environments are removed after.
 DIST ?= build/dist
 
-.PHONY: demo test test-slow runtime mlflow dist fuzz docs browser lint bench install clean
+.PHONY: demo test test-slow runtime mlflow dist fuzz docs pictures browser lint bench install clean
 
 demo: $(CORE)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -70,6 +70,10 @@ docs: $(INSTALLED)
 	$(BIN)/python -W ignore -m sphinx -b html -q -W --keep-going docs $(SITE)
 	@echo "$(SITE)/index.html"
 
+# Draws the pictures of the documentation; those of a study are made by it, and its command is printed.
+pictures: $(INSTALLED)
+	$(BIN)/python benchmarks/pictures.py
+
 # The live page and the report are tested in Chromium; without one those tests skip and say so.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
@@ -101,4 +105,4 @@ $(INSTALLED): $(CORE) $(addsuffix /pyproject.toml,$(PLUGINS))
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-run docs/_build docs/examples docs/outside docs/reference
+	rm -rf $(VENV) demo-run docs/_build docs/commands docs/examples docs/learn docs/outside docs/reference

@@ -1,6 +1,7 @@
 """One table of all targets in ``benchmarks/results/*.json``, printed.
 
-With the tables of all scripts behind it in ``results/table.md``.
+With the tables of all scripts behind it in ``results/table.md``.  The same table stands between two
+marks of ``docs/speed.md``: ``python benchmarks/table.py`` writes it there from the files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import sys
 from pathlib import Path
 
 from _bench import RESULTS, reached, show
+
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+BEGIN, END = "<!-- made by benchmarks/table.py: begin -->", "<!-- made by benchmarks/table.py: end -->"
+BASELINE = "fb8defb"
 
 
 def read_results(folder: Path) -> list[tuple[str, dict]]:
@@ -25,6 +30,8 @@ def number(value: float, unit: str) -> str:
 def row(name: str, goal: dict) -> str:
     """Return one line of the table."""
     unit = goal.get("unit", "x")
+    if not goal["measured"] and unit == "x":
+        return f"| {goal['what']} | {number(goal['wanted'], unit)} | nothing that is good enough | **no** |  | `{name}.py` |"
     measured = number(goal["measured"], unit)
     if goal.get("spread"):
         low, high = goal["spread"]
@@ -68,6 +75,13 @@ def sections(results: list[tuple[str, dict]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_table(page: str, results: list[tuple[str, dict]]) -> str:
+    """Return a page with the table of all targets between its marks."""
+    head, rest = page.split(BEGIN)
+    found = table(results).replace(f" {BASELINE}", f" commit {BASELINE}")
+    return f"{head}{BEGIN}\n\n{found}\n{END}{rest.split(END)[1]}"
+
+
 def describe(machine: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     where = f"{machine['processors']} processors, {machine['torch_threads']} thread(s) of torch, {machine['system']}"
@@ -83,6 +97,7 @@ def main() -> None:
         raise SystemExit(f"no results in {RESULTS}; run the benchmarks first, e.g. `make bench`")
     text = table(results)
     (RESULTS / "table.md").write_text(text + sections(results))
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     sys.stdout.write(text)
 
 

@@ -181,3 +181,9 @@ def register_frozen_probes(register: Register) -> None:
         ("mlp", "mlp:MLPProbe"),
     ):
         register(name, f"biot_bd.embedding.frozen_probes.{cls}")
+
+
+@hookimpl
+def register_model_stores(register: Register) -> None:
+    """Register where versions of models may lie beside this machine's registry."""
+    register("hub", "biot_bd.deploy.model_registry.hub_store:HubStore")

@@ -61,7 +61,7 @@ SUMMARIES = {
     "export": "Write a trained model for an engine without torch, and prove it.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
-    "models": "Fetch, list and verify pretrained checkpoints.",
+    "models": "Pretrained checkpoints, and the model registry: save, verify, push and pull versions.",
     "bench": "Measure the engines of a model, or what this machine does.",
     "plugins": "List the plugins, what they register and which of them failed.",
 }
@@ -70,7 +70,19 @@ SUMMARIES = {
 SAME = "the same command goes on"
 GOES_ON = {
     **dict.fromkeys(
-        ("demo", "datasets fetch", "prepare", "pretrain", "cv", "search", "train", "embed", "study", "models fetch"),
+        (
+            "demo",
+            "datasets fetch",
+            "prepare",
+            "pretrain",
+            "cv",
+            "search",
+            "train",
+            "embed",
+            "study",
+            "models fetch",
+            "models push",
+        ),
         SAME,
     ),
     "detect": "what is done is kept; the same command with --resume goes on",

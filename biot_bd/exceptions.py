@@ -255,6 +255,27 @@ class ArtifactError(BiotBdError, ValueError):
     """
 
 
+class ModelRegistryError(BiotBdError, ValueError):
+    """A version of the model registry differs from what was registered, or breaks a rule.
+
+    The message names the file, what was expected, what was found, and what to do.
+
+    See Also
+    --------
+    biot_bd.deploy.Registry : Raises it.
+    biot_bd.exceptions.VersionExistsError : The version is there already.
+    """
+
+
+class VersionExistsError(ModelRegistryError, FileExistsError):
+    """A version of the model registry is there already; versions are never replaced.
+
+    See Also
+    --------
+    biot_bd.deploy.Registry : Raises it.
+    """
+
+
 class EmbeddingCacheError(BiotBdError, ValueError):
     """Embeddings on disk are damaged; the message names the file and says how to be rid of it.
 

@@ -30,10 +30,12 @@ __all__ = [
     "register_label_rules",
     "register_losses",
     "register_metrics",
+    "register_model_stores",
     "register_models",
     "register_montages",
     "register_objectives",
     "register_probes",
+    "register_readers",
 ]
 
 
@@ -62,7 +64,25 @@ def register_datasets(register: Register) -> None:
 
 @hookspec(historic=True)
 def register_readers(register: Register) -> None:
-    """Readers: a :class:`biot_bd.io.readers.Reader` (endings, probe of the bytes, how to open)."""
+    """Add formats of recordings: a :class:`biot_bd.io.Reader` says which files, and opens them.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.readers : Where they are found by name.
+    biot_bd.testing.check_reader : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_readers(register):
+    ...     register("edf-under-rec", "my_package.readers:EDF_UNDER_REC")
+    """
 
 
 @hookspec(historic=True)
@@ -330,4 +350,27 @@ def register_frozen_probes(register: Register) -> None:
     >>> @hookimpl
     ... def register_frozen_probes(register):
     ...     register("centroid", "my_package.probes:NearestCentroid")
+    """
+
+
+@hookspec(historic=True)
+def register_model_stores(register: Register) -> None:
+    """Add stores of models: subclasses of :class:`biot_bd.deploy.ModelStore`.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.model_stores : Where they are found by name.
+    biot_bd.testing.check_model_store : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_model_stores(register):
+    ...     register("department", "my_package.store:DepartmentStore")
     """

@@ -37,6 +37,7 @@ __all__ = [
     "list_plugins",
     "losses",
     "metrics",
+    "model_stores",
     "models",
     "montages",
     "objectives",
@@ -268,6 +269,8 @@ exporters = Registry("exporters")
 frozen_probes = Registry("frozen_probes")
 #: Engines: functions that load a saved model for the detector.
 engines = Registry("engines")
+#: Stores of models: classes such as the Hub's, where `biot-bd models push` puts versions.
+model_stores = Registry("model_stores")
 
 #: All registries by kind: ``registries["losses"] is losses``.
 registries: dict[str, Registry] = {
@@ -286,6 +289,7 @@ registries: dict[str, Registry] = {
         exporters,
         engines,
         frozen_probes,
+        model_stores,
     )
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -15,9 +16,10 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -569,14 +571,51 @@ def fingerprint(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@functools.cache
+def git_revision() -> str | None:
+    """Return the commit of the biot_bd that runs, with ``"+changes"`` where files were changed.
+
+    Returns
+    -------
+    str or None
+        Of the checkout that it is imported from, or that ``pip install git+...`` took; None where
+        neither is known, as for a release.
+
+    See Also
+    --------
+    environment : Holds it.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import git_revision
+    >>> found = git_revision()
+    >>> found is None or len(found.removesuffix("+changes")) == 40
+    True
+    """
+    package = Path(__file__).resolve().parent
+    if (package.parent / ".git").exists():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # no git, or no checkout that it accepts
+            asked = ("git", "-C", str(package))
+            found = subprocess.run(
+                [*asked, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+            )
+            status = [*asked, "status", "--porcelain", "--untracked-files=no", "--", "."]
+            changed = subprocess.run(status, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            return found.stdout.strip() + ("+changes" if changed else "")
+    with contextlib.suppress(PackageNotFoundError, ValueError, AttributeError):
+        told = json.loads(distribution("biot-bd").read_text("direct_url.json") or "null")
+        return str(told["vcs_info"]["commit_id"]) if told and "vcs_info" in told else None
+    return None
+
+
 def environment() -> dict[str, Any]:
     """Describe the software and machine: Python, operating system, processors, package versions.
 
     Returns
     -------
     dict
-        ``python``, ``system``, ``processors`` and ``packages`` (name -> version, None where it
-        is missing).
+        ``python``, ``system``, ``processors``, ``packages`` (name -> version, None where it is
+        missing) and ``git_revision`` (:func:`git_revision`).
 
     See Also
     --------
@@ -586,7 +625,7 @@ def environment() -> dict[str, Any]:
     --------
     >>> from biot_bd.runs import environment
     >>> sorted(environment())
-    ['packages', 'processors', 'python', 'system']
+    ['git_revision', 'packages', 'processors', 'python', 'system']
     """
     found: dict[str, str | None] = {}
     for package in PACKAGES:
@@ -599,4 +638,5 @@ def environment() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "processors": os.cpu_count(),
         "packages": found,
+        "git_revision": git_revision(),
     }

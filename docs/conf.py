@@ -19,20 +19,23 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "api_reference",
+    "command_reference",
+    "hook_reference",
     "outer_pages",
 ]
-exclude_patterns = ["_build", "_ext", "gallery"]
+exclude_patterns = ["_build", "_ext", "gallery", "walks"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 autodoc_typehints = "none"  # types stand in the docstrings, with shapes and units
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # api_reference lists the members that are ours
 
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 sphinx_gallery_conf = {
-    "examples_dirs": "gallery",
-    "gallery_dirs": "examples",
+    "examples_dirs": ["walks", "gallery"],
+    "gallery_dirs": ["learn", "examples"],
     "filename_pattern": r"plot_",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
@@ -53,4 +56,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
+html_context = {"default_mode": "auto"}  # without it every page complains on its console
+html_static_path = ["_static/site"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
+highlight_language = "bash"  # blocks that are indented are commands

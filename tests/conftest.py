@@ -33,15 +33,12 @@ def one_thread():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def precision_cache(tmp_path_factory):
-    """Keep choices of precision and micro-batch out of the user's cache, also in subprocesses."""
-    before = os.environ.get("BIOT_BD_CACHE")
-    os.environ["BIOT_BD_CACHE"] = str(tmp_path_factory.mktemp("precision-cache"))
-    yield
-    if before is None:
-        del os.environ["BIOT_BD_CACHE"]
-    else:
-        os.environ["BIOT_BD_CACHE"] = before
+def own_folders(tmp_path_factory):
+    """Keep choices of precision and versions of models out of the user's folders, also in subprocesses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIOT_BD_CACHE", str(tmp_path_factory.mktemp("precision-cache")))
+        patch.setenv("BIOT_BD_REGISTRY", str(tmp_path_factory.mktemp("registry") / "none"))
+        yield
 
 
 @pytest.fixture(scope="session")

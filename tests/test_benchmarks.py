@@ -222,3 +222,9 @@ def test_a_store_of_windows_is_one_signal_under_recordings_of_24_subjects(bench,
 def test_the_exponent_of_growth_is_the_slope_of_the_logarithms(bench):
     assert abs(bench("scale").exponent([10, 100, 1000], [3.0, 30.0, 300.0]) - 1) < 1e-12
     assert abs(bench("scale").exponent([10, 100], [1.0, 100.0]) - 2) < 1e-12
+
+
+def test_the_table_of_the_site_is_that_of_the_files(bench):
+    tables = bench("table")
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert tables.with_table(page, tables.read_results(tables.RESULTS)) == page

@@ -20,7 +20,11 @@ from biot_bd import hookspecs, registry
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOKS = ROOT / "docs" / "hooks.md"
-TUTORIAL = ROOT / "docs" / "tutorial-plugin.md"
+#: The first page makes the package; each of the others adds to it, and needs none of the others.
+FIRST, *REST = (
+    ROOT / "docs" / f"tutorial-plugin{part}.md" for part in ("", "-dataset", "-probe", "-objective", "-exporter")
+)
+TUTORIAL = (FIRST, *REST)
 PLUGIN = ROOT / "plugins" / "biot-bd-tutorial"
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)[^)]*\)")
@@ -40,6 +44,9 @@ def test_every_hook_has_a_section_and_every_section_a_hook():
 def test_a_section_has_signature_check_and_one_example(kind):
     text = sections(HOOKS)[f"register_{kind}"]
     signature = inspect.signature(getattr(hookspecs, f"register_{kind}"))
+    assert text.lstrip("\n").startswith(f"```{{hook}} register_{kind}\n```\n"), (
+        "the directive that says what the code knows"
+    )
     assert f"`register_{kind}({', '.join(signature.parameters)})`" in text
     assert f"Check: `{biot_bd.testing.CHECKS[kind]}(" in text
     assert [fence[0] for fence in FENCE.findall(text)] == ["python"]
@@ -74,6 +81,8 @@ def arguments(kind, thing, tmp_path):
         return thing, "a pipeline", tmp_path / "out" / "card.json"
     if kind == "engines":
         return thing, save_small_model(tmp_path / "model")
+    if kind == "model_stores":
+        return thing, str(tmp_path / "shared disk")
     return (thing,)
 
 
@@ -83,13 +92,14 @@ def test_the_example_of_a_hook_runs_and_passes_its_check(kind, example, tmp_path
     check(*arguments(kind, example(kind), tmp_path))
 
 
-def files_of_the_tutorial():
-    """Put the files together as the page says: the blocks of a file, in their order, with empty lines between them."""
+def files_of_the_tutorial(pages=TUTORIAL):
+    """Put the files together as the pages say: the blocks of a file, in their order, with empty lines between them."""
     files = {}
-    for language, title, code in FENCE.findall(TUTORIAL.read_text(encoding="utf-8")):
-        if language != "console":
-            assert title, f"this block names no file:\n{code}"
-            files[title] = f"{files[title]}\n\n{code}" if title in files else code
+    for page in pages:
+        for language, title, code in FENCE.findall(page.read_text(encoding="utf-8")):
+            if language != "console":
+                assert title, f"this block names no file:\n{code}"
+                files[title] = f"{files[title]}\n\n{code}" if title in files else code
     return files
 
 
@@ -106,16 +116,20 @@ def test_the_tutorial_holds_every_line_of_every_file_of_the_plugin():
 
 
 def test_a_sentence_names_the_file_before_its_first_block():
-    text = TUTORIAL.read_text(encoding="utf-8")
-    for title in files_of_the_tutorial():
-        before = text[: text.index(f'title="{title}"')]
-        assert f"`{title}`" in before
+    for page in TUTORIAL:
+        text = page.read_text(encoding="utf-8")
+        for title in files_of_the_tutorial([page]):
+            before = text[: text.index(f'title="{title}"')]
+            assert f"`{title}`" in before, page.name
 
 
 @pytest.mark.slow
-def test_the_plugin_that_is_written_from_the_page_alone_passes_its_tests(tmp_path):
+@pytest.mark.parametrize(
+    "pages", [[FIRST], *([FIRST, page] for page in REST), TUTORIAL], ids=lambda pages: "+".join(p.stem for p in pages)
+)
+def test_the_plugin_that_is_written_from_the_pages_alone_passes_its_tests(tmp_path, pages):
     """In a fresh folder, found by the entry point that its own pyproject.toml declares."""
-    for title, text in files_of_the_tutorial().items():
+    for title, text in files_of_the_tutorial(pages).items():
         path = tmp_path / "biot-bd-tutorial" / title
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -142,18 +156,10 @@ def test_the_plugin_that_is_written_from_the_page_alone_passes_its_tests(tmp_pat
     assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE), done.stdout
 
 
-def test_the_tutorial_lists_the_plugins_files():
-    text = TUTORIAL.read_text(encoding="utf-8")
-    files = [p for p in PLUGIN.rglob("*") if p.is_file() and "__pycache__" not in p.parts and "." not in p.parts[0][:1]]
-    for path in files:
-        if path.suffix in {".py", ".md", ".toml"} and ".pytest_cache" not in path.parts:
-            assert path.relative_to(PLUGIN).as_posix() in text
-
-
 def test_commands_in_the_tutorial_and_the_readme_exist():
     from biot_bd.cli import find_commands
 
-    text = TUTORIAL.read_text(encoding="utf-8") + (PLUGIN / "README.md").read_text(encoding="utf-8")
+    text = "".join(page.read_text(encoding="utf-8") for page in (*TUTORIAL, PLUGIN / "README.md"))
     used = set(re.findall(r"^\$ biot-bd (\w+)", text, flags=re.MULTILINE))
     assert used
     assert used <= set(find_commands())
@@ -170,10 +176,17 @@ def test_links_to_files_lead_somewhere(page):
     assert [link for link in targets if not (page.parent / link).exists()] == []
 
 
-# Rules of fine-tuning stand in modules of their own; the experiments share the options of the command line.
-OWN_MODULES = {"biot_bd.training.finetuning.recipes", "biot_bd.training.finetuning.base"}
+# Rules of fine-tuning stand in modules of their own, as the command line does; the experiments share its options.
+OWN_MODULES = {"biot_bd.training.finetuning.recipes", "biot_bd.training.finetuning.base", "biot_bd.cli"}
 SHARED_WITH_THE_COMMANDS = {"biot_bd.commands._pipelines"}
-SCRIPTS = sorted([*ROOT.glob("docs/gallery/*.py"), *ROOT.glob("experiments/*.py"), *ROOT.glob("plugins/*/src/**/*.py")])
+SCRIPTS = sorted(
+    [
+        *ROOT.glob("docs/gallery/*.py"),
+        *ROOT.glob("docs/walks/*.py"),
+        *ROOT.glob("experiments/*.py"),
+        *ROOT.glob("plugins/*/src/**/*.py"),
+    ]
+)
 
 
 def code_of(path):

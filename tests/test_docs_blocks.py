@@ -10,11 +10,21 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Pages with tests of their own: hooks and tutorial in test_docs.py, the others beside what they are about.
-ELSEWHERE = {"deploy", "hooks", "finetune-your-own", "tutorial-plugin", "events", "finetuning-strategies"}
+ELSEWHERE = {
+    "deploy",
+    "hooks",
+    "finetune-your-own",
+    "tutorial-plugin",
+    "events",
+    "finetuning-strategies",
+    "model-stores",
+}
 PAGES = sorted(
     path
     for path in (ROOT / "docs").glob("*.md")
-    if path.stem not in ELSEWHERE and FENCE.search(path.read_text(encoding="utf-8"))
+    if path.stem not in ELSEWHERE
+    and not path.stem.startswith("tutorial-plugin-")
+    and FENCE.search(path.read_text(encoding="utf-8"))
 )
 SIZE = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
 

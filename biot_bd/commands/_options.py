@@ -9,10 +9,32 @@ from typing import Annotated, Any
 
 import typer
 
+from biot_bd.commands._registered import find_model
+
 Store = Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")]
+# A model may also be named as the model registry calls it, NAME or NAME/VERSION.
+ModelFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", parser=find_model, help="Saved model: its folder, or NAME[/VERSION] of the registry."
+    ),
+]
 # Of a saved model as a detector, for `detect` and `stream`.
 SavedModel = Annotated[
-    Path, typer.Argument(help="Folder of a saved or exported model, with its events.json where it has one.")
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        parser=find_model,
+        help="Saved or exported model: its folder, with its events.json where it has one, or NAME[/VERSION] of the registry.",
+    ),
+]
+ModelOrRun = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL|RUN",
+        parser=find_model,
+        help="Saved model (its folder, or NAME[/VERSION] of the registry), or run folder of `biot-bd cv`.",
+    ),
 ]
 StrideS = Annotated[float, typer.Option(help="From one window's start to the next, in seconds.", min=0.01)]
 OnMissing = Annotated[

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biot_bd.commands._folders import expect
+from biot_bd.commands._registered import find_model
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +29,10 @@ def bench(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of a saved or exported model: its engines beside each other. Default: the machine."
+            metavar="[MODEL]",
+            parser=find_model,
+            help="Saved or exported model (its folder, or NAME[/VERSION] of the registry): its engines beside each other. "
+            "Default: the machine.",
         ),
     ] = None,
     batch: Annotated[
@@ -130,12 +134,12 @@ def _candidates(
 ) -> tuple[list[Candidate], dict[str, str], list[str]]:
     """Return what to measure, what cannot be and why, and the formats that were exported for it."""
     from biot_bd.deploy.engine_candidates import Candidate, find_candidates
-    from biot_bd.export.artifact import ARTIFACT
+    from biot_bd.models.checkpoints.pipeline_folder import is_exported
 
     found, left_out = find_candidates(model)
     failed = dict(text.partition(" (")[::2] for text in left_out)
     failed = {name: why.removesuffix(")") for name, why in failed.items()}
-    if (model / ARTIFACT).is_file():
+    if is_exported(model):
         return found, failed, []
     torch = [Candidate(model, "torch", precision) for precision in ("fp32", "bf16", "fp16")]
     candidates = torch + [one for one in found if one.engine != "torch"]

@@ -18,7 +18,8 @@ def check(
     model: Annotated[
         str,
         typer.Argument(
-            help="Folder of a saved model, registered model, or published checkpoint (see `biot-bd models list`)."
+            help="Saved model (its folder, or NAME[/VERSION] of the registry), registered model, or published checkpoint "
+            "(see `biot-bd models list`)."
         ),
     ],
     store: Store,
@@ -34,12 +35,14 @@ def check(
     from biot_bd import registry
     from biot_bd.commands import _names
     from biot_bd.commands._folders import expect
+    from biot_bd.commands._registered import find_model, registered
     from biot_bd.models.checkpoints.published import KNOWN
 
-    is_folder = model not in KNOWN and Path(model).is_dir()
+    is_known = model in KNOWN or model in registry.models
+    is_folder = model not in KNOWN and (Path(model).is_dir() or (not is_known and registered(model) is not None))
     if is_folder:
-        expect(model, "model")
-    elif model not in KNOWN and model not in registry.models:
+        model = str(expect(find_model(model), "model"))
+    elif not is_known:
         raise _names.unknown(f"{model}: neither a folder nor a name that is known", model, [*registry.models, *KNOWN])
     expect(store, "windows")
 

@@ -98,4 +98,6 @@ def cv(
         _output.print_json({**result.metrics, "notes": result.notes, "folder": run, "report": report})
         return
     Console().print(result)
-    typer.echo(f"report: {report}\ncurves: tensorboard --logdir {run / 'tensorboard'}")
+    typer.echo(f"report: {report}")
+    if (run / "tensorboard").is_dir():
+        typer.echo(f"curves: tensorboard --logdir {run / 'tensorboard'}")

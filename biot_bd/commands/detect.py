@@ -56,6 +56,14 @@ def detect(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", "--resume", help="Leave out recordings whose results are there.")
     ] = False,
+    anonymous: Annotated[
+        bool,
+        typer.Option("--anonymous", help="Numbers for names of files and patients in all that is written; no dates."),
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="With --anonymous: a private table that tells who is who, outside of the results."),
+    ] = None,
     json: shared.Json = False,
 ) -> None:
     """Find seizures in recordings and write an event file for each; the tree of a folder is kept.
@@ -74,6 +82,20 @@ def detect(
     if jobs == 0:
         raise typer.BadParameter("0: expected how many recordings at once, 1 or more, or -1", param_hint="--jobs")
     items, folder = _targets(find_items(inputs, skip=[output]), inputs, output, formats)
+    if key is not None and not anonymous:
+        raise typer.BadParameter("tells who is who in anonymous results; add --anonymous", param_hint="--key")
+    if anonymous:
+        from biot_bd.anonymous import check_key, write_key
+        from biot_bd.deploy.anonymous_results import anonymous_items, key_rows
+
+        table = None if key is None else check_key(key, folder)
+        items = anonymous_items(items, folder, table)
+        if table is not None:
+            write_key(table, key_rows(items))
+    else:
+        from biot_bd.deploy.anonymous_results import check_named
+
+        check_named(folder)
     outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html, viewer=viewer)
     options = {name: context.params[name] for name in (*shared.DETECTOR, "causal")}
     work = _Work(items, outputs, page_paths(items, folder) if html else {}, model, quiet=json)
@@ -222,12 +244,12 @@ class _Work:
             found = outcome.facts["events"]
             events = ", ".join(f"{e['onset_s']:g} to {e['offset_s']:g} s" for e in found[:5]) or "none"
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            self._say(f"{outcome.item.path}: events: {events}{more}")
+            self._say(f"{_name_of(outcome.item)}: events: {events}{more}")
 
     def _tell_notes(self, outcomes: list[Outcome]) -> None:
         from biot_bd.deploy.counted_notes import counted_notes, said_once
 
-        done = [(str(one.item.path), one.facts["notes"]) for one in outcomes if one.facts is not None]
+        done = [(_name_of(one.item), one.facts["notes"]) for one in outcomes if one.facts is not None]
         for note in counted_notes(done) if not self.quiet else []:
             self._say(f"note: {said_once(note, len(done))}")
 
@@ -235,7 +257,14 @@ class _Work:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def _name_of(item: Item) -> str:
+    """Return what a recording is called on the screen."""
+    return str(item.path) if item.own is None else item.stem.name
+
+
 def _facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: int) -> dict[str, Any]:
+    if any(outcome.item.own is not None for outcome in outcomes):
+        return _anonymous_facts(model, outputs, outcomes, n_skipped)
     return {
         "model": model,
         "output": outputs.folder,
@@ -244,4 +273,19 @@ def _facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: in
         "failures": [
             {"source": outcome.item.path, "reason": outcome.error} for outcome in outcomes if outcome.error is not None
         ],
+    }
+
+
+def _anonymous_facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: int) -> dict[str, Any]:
+    """Return the facts with numbers for names; why one failed is told on the screen alone."""
+    return {
+        "model": model.name,
+        "output": outputs.folder.name,
+        "n_skipped": n_skipped,
+        "recordings": [
+            {**outcome.facts, "files": [path.relative_to(outputs.folder).as_posix() for path in outcome.files]}
+            for outcome in outcomes
+            if outcome.facts is not None
+        ],
+        "failures": [{"source": _name_of(one.item), "reason": "failed"} for one in outcomes if one.error is not None],
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def explain(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(help="Saved model, or run folder of `biot-bd cv`.")],
+    model: shared.ModelOrRun,
     source: Annotated[
         Path,
         typer.Argument(metavar="WINDOWS|RECORDING", help="Folder of prepared windows, or a recording (EDF, BDF, ...)."),

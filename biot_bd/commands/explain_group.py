@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biot_bd.commands._options import Json
+from biot_bd.commands._options import Json, ModelOrRun
 
 if TYPE_CHECKING:
     from biot_bd.probes import GroupComparison, MapGroup
 
 
 def explain_group(
-    model: Annotated[Path, typer.Argument(help="Saved model, or run folder of `biot-bd cv`.")],
+    model: ModelOrRun,
     windows: Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for maps, tables, pictures and group.html.")],
     probe: Annotated[str, typer.Option(help="Registered probe, e.g. attention or token-ig.")] = "attention",

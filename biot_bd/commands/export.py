@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biot_bd.commands._options import Json
+from biot_bd.commands._options import Json, ModelFolder
 
 if TYPE_CHECKING:
     from biot_bd.export.artifact import ArtifactFacts
@@ -17,7 +17,7 @@ MB = 1e6
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Folder of the saved model.")],
+    model: ModelFolder,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of the exported model; default: MODEL/exports/FORMAT[-int8]."),
@@ -35,6 +35,9 @@ def export(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported model that is there.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Numbers for names of subjects; neither dates nor places.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a trained model as one graph that runs without torch, and prove it.
@@ -55,12 +58,18 @@ def export(
         )
 
     from biot_bd.commands._output import check_output, print_json
+    from biot_bd.deploy.version_folder import is_version
     from biot_bd.export import export_model
     from biot_bd.export.artifact import read_facts
 
     folder = output or model / "exports" / f"{format}{'-int8' * int8}"
     check_output(folder)
-    export_model(model, folder, format, int8, store, overwrite=overwrite, say=_say)
+    if is_version(model) and folder.resolve().is_relative_to(model.resolve()):
+        raise ValueError(
+            f"{model}: a version of the model registry, which never changes; name another folder with -o, or export the saved model "
+            "and register it with its exports/ as a new version"
+        )
+    export_model(model, folder, format, int8, store, overwrite=overwrite, anonymous=anonymous, say=_say)
     facts = read_facts(folder).facts
     sizes = {name: (folder / name).stat().st_size for name in facts["graph"]["files"]}
     if json:
@@ -76,6 +85,8 @@ def _say(line: str) -> None:
 def _show(folder: Path, facts: ArtifactFacts, size_bytes: int) -> None:
     from rich.console import Console
 
+    from biot_bd.models.checkpoints.demonstration import demonstration_note
+
     console = Console(width=WIDTH)
     console.print(_table(facts))
     lines = [f"refused: {gate['reason']}" for gate in (facts["gates"] or {}).values() if not gate["passed"]]
@@ -89,6 +100,8 @@ def _show(folder: Path, facts: ArtifactFacts, size_bytes: int) -> None:
         lines.append("validation: none (no --store): only generated windows were tried")
     if left := facts["graph"]["left_in_float"]:
         lines.append(f"left in float: {', '.join(left)}")
+    if (told := demonstration_note(facts["source"]["record"])) is not None:
+        lines.append(told)
     lines.append(f"exported model: {folder} ({size_bytes / MB:.1f} MB)")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,4 @@
-"""``biot-bd models``: list the published checkpoints, fetch them, verify files, audit saved
-models.
-"""
+"""``biot-bd models``: published checkpoints, the model registry, and a look into saved models."""
 
 from __future__ import annotations
 
@@ -10,44 +8,59 @@ from typing import Annotated, Any
 
 import typer
 
+from biot_bd.commands import _registry_commands as registry_commands
 from biot_bd.commands._folders import expect, kind_of
 from biot_bd.commands._output import print_json
+from biot_bd.commands._registered import find_model, nearest, registered
+from biot_bd.commands._registry_commands import RegistryFolder
 from biot_bd.commands._text import wrapped
 
-app = typer.Typer(help="Fetch, list and verify pretrained checkpoints; audit saved models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pretrained checkpoints and the model registry: list, fetch, save, verify, push and pull; audit saved models.",
+    no_args_is_help=True,
+)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command("list")
-def list_models(as_json: JSON = False) -> None:
-    """List the published checkpoints: channels, what they were trained on, and whether they are
-    here.
+def list_models(registry: RegistryFolder = None, as_json: JSON = False) -> None:
+    """List the published checkpoints (channels, what they were trained on, whether they are here)
+    and the versions in the model registry.
     """
-    from biot_bd.models.checkpoints.hub import cached
-    from biot_bd.models.checkpoints.published import KNOWN
-
-    rows: list[dict[str, Any]] = []
-    for one in KNOWN.values():
-        folder = cached(one.name)
-        rows.append(
-            {
-                "name": one.name,
-                "channels": one.n_channels,
-                "trained_on": [seen.to_dict() for seen in one.trained_on],
-                "repository": one.repository,
-                "file": one.file,
-                "blob_id": one.blob_id,
-                "cached": folder,
-            }
-        )
+    rows = _checkpoints()
+    versions = registry_commands.list_versions(registry)
     if as_json:
-        print_json(rows)
+        print_json([*rows, *map(registry_commands.row_of, versions)])
         return
     for row in rows:
         typer.echo(f"{row['name']}: {row['channels']} channels, {'here' if row['cached'] else 'not fetched'}")
         typer.echo(wrapped(f"trained on {_seen(row['trained_on'])}", "  ", "    "))
         typer.echo(wrapped(f"{row['repository']} on the Hub, published as {row['file']}", "  ", "    "))
+    typer.echo(f"model registry {registry_commands.open_registry(registry).root}:")
+    for version in versions:
+        typer.echo(wrapped(registry_commands.version_line(version), "  ", "    "))
+    if not versions:
+        typer.echo("  empty; `biot-bd models save` and `biot-bd models pull` add to it")
+
+
+def _checkpoints() -> list[dict[str, Any]]:
+    from biot_bd.models.checkpoints.hub import cached
+    from biot_bd.models.checkpoints.published import KNOWN
+
+    return [
+        {
+            "kind": "checkpoint",
+            "name": one.name,
+            "channels": one.n_channels,
+            "trained_on": [seen.to_dict() for seen in one.trained_on],
+            "repository": one.repository,
+            "file": one.file,
+            "blob_id": one.blob_id,
+            "cached": cached(one.name),
+        }
+        for one in KNOWN.values()
+    ]
 
 
 @app.command()
@@ -76,22 +89,66 @@ def fetch(
 
 @app.command()
 def verify(
-    source: Annotated[str, typer.Argument(help="A file, a folder, a name or a Hub repository that is in the cache.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="NAME[/VERSION] of the model registry, a folder or file, a checkpoint's name or a Hub repository in the cache."
+        ),
+    ],
+    expected: Annotated[
+        str | None, typer.Option(help="Digest that a version must have, as `biot-bd models show` prints it.")
+    ] = None,
+    registry: RegistryFolder = None,
     as_json: JSON = False,
 ) -> None:
-    """Load a checkpoint strictly, and say what it is and what it was trained on.
+    """Compare a model with what was registered or published, and say what it is.
 
-    A published file is recognised by its git blob id.
+    Of a version every file is hashed, and its probe batch is computed again.  A checkpoint is
+    loaded strictly; a published file is recognised by its git blob id.
     """
-    if kind_of(source) == "pretraining":
+    if (folder := _version_folder(source, registry)) is not None:
+        from biot_bd.deploy.model_registry import verify_version
+
+        registry_commands.verified(verify_version(folder, expected=expected), as_json)
+        return
+    if expected is not None:
+        raise ValueError(f"--expected is the digest of a version, and {source} is none; leave it out")
+    kind = kind_of(source)
+    if kind == "pretraining":
         _show_pretraining(Path(source), as_json)
+    elif kind == "exported":
+        _show_exported(Path(source), as_json)
     else:
         _show(_facts(source, source), as_json)
 
 
+def _version_folder(source: str, registry: Path | None) -> Path | None:
+    """Return the folder of the version that is meant, None where something else is."""
+    from biot_bd.deploy.version_folder import is_version
+    from biot_bd.models.checkpoints.published import KNOWN
+
+    if registry is not None:
+        return registry_commands.find_version(source, registry).folder
+    if source in KNOWN:
+        return None
+    if Path(source).exists():
+        return Path(source) if is_version(source) else None
+    found = registered(source)
+    if found is None and nearest(source) is not None:
+        registry_commands.find_version(source, registry)  # says which is nearly it
+    return None if found is None else found.folder
+
+
 @app.command()
 def audit(
-    folder: Annotated[Path, typer.Argument(help="A folder that save_pipeline or `biot-bd export` wrote.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            parser=find_model,
+            help="A folder that save_pipeline or `biot-bd export` wrote, or NAME[/VERSION] of the registry.",
+        ),
+    ],
     as_json: JSON = False,
 ) -> None:
     """List what a saved model would import and build, without doing it; status 1 where it would
@@ -228,3 +285,7 @@ def _seen(trained_on: list[dict[str, Any]]) -> str:
         who = "all subjects" if subjects is None else f"{len(subjects)} subjects: {', '.join(subjects)}"
         parts.append(f"{seen['dataset']} ({seen['how']}; {who})")
     return ", ".join(parts) or "unknown data"
+
+
+for _command in ("save", "show", "push", "pull", "diff"):
+    app.command(_command)(getattr(registry_commands, _command))

@@ -58,6 +58,13 @@ def prepare(
         bool,
         typer.Option("--overwrite", help="Replace windows that a run or a model uses, or those of other signals."),
     ] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Numbers for names of subjects and recordings; no dates, no files.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="With --anonymous: a private table that tells who is who, outside of the windows' folder."),
+    ] = None,
     option: ReaderOptions = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
@@ -106,6 +113,8 @@ def prepare(
         n_jobs=jobs,
         on_error=on_error,
         overwrite=overwrite,
+        anonymous=anonymous,
+        key=key,
     )
     facts = _facts(dataset, folder, windows)
     if json:
@@ -124,6 +133,7 @@ def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
         "dataset": dataset,
         "folder": folder,
         "generated": windows.generated,
+        "anonymous": windows.anonymous,
         "label_rule": windows.label_rule,
         "shape": list(windows.shape),
         "ch_names": list(windows.ch_names),

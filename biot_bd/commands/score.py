@@ -28,6 +28,9 @@ def score(
         ),
     ] = "szcore",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all scores to this JSON file.")] = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Numbers for names of subjects and files in all that is written.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
     """Score detected events against annotated ones: by subject, over subjects, with the baselines
@@ -60,12 +63,27 @@ def score(
         from biot_bd.events import score_nedc_subjects
 
         scores = {**scores, "nedc": {name: score_nedc_subjects(recordings, name) for name in others}}
+    if anonymous:
+        scores = _without_names(scores)
     if output is not None:
         write_json(output, scores)
     if json:
         print_json(scores)
         return
     _show(Console(), scores)
+
+
+def _without_names(scores: dict[str, Any]) -> dict[str, Any]:
+    """Return scores with numbers for names; files are matched by their names before."""
+    from biot_bd.anonymous import NOT_TOLD
+    from biot_bd.models.checkpoints.anonymous_facts import replaced_names, rewritten
+    from biot_bd.runs import to_jsonable
+
+    facts = {**to_jsonable(scores), "folders": dict.fromkeys(scores["folders"], NOT_TOLD)}
+    unused = [{"recording": name} for name in facts["unused"]]
+    names = replaced_names([facts, unused])
+    left = sorted(names.text(name) for name in facts["unused"])
+    return {**rewritten({**facts, "unused": []}, names, hashes=True), "unused": left}
 
 
 def _other_scorers(scorer: str) -> list[str]:

@@ -58,6 +58,9 @@ def stream(
     merge_gap_s: shared.MergeGap = None,
     precision: shared.ModelPrecision = None,
     engine: shared.Engine = "auto",
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Neither the source's name nor dates and times of day in any output.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
     ] = False,
@@ -92,7 +95,11 @@ def stream(
 
         waits = {"wait_s": wait_s, "reconnect_s": reconnect_s, "jitter_s": jitter_s}
         source = LslSource(str(lsl), source_id=lsl_source_id, unit=lsl_unit, **waits)
-    with Lines(log, echo=not json, on_gone=source.stop) as lines, stopped_by_signals(source.stop):
+    if anonymous:
+        from biot_bd.deploy.anonymous_results import name_nobody
+
+        name_nobody(source)
+    with Lines(log, echo=not json, on_gone=source.stop, dated=not anonymous) as lines, stopped_by_signals(source.stop):
         session = Session(
             detector,
             lines,
@@ -106,11 +113,12 @@ def stream(
             decisions=decisions,
             max_gap_s=max_gap_s,
             jitter_s=jitter_s,
+            anonymous=anonymous,
         )
         ended = session.run(
             source, duration_s=duration_s, on_page=lambda url: typer.echo(f"live page: {url}", err=True)
         )
-    _tell(ended, model, output, json)
+    _tell(ended, Path(model.name) if anonymous else model, output, json)
     if ended.error is not None:
         raise ended.error
 
@@ -157,6 +165,8 @@ def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) ->
 
 
 def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
+    from biot_bd.models.checkpoints.demonstration import demonstration_among
+
     facts = ended.result.as_dict()
     if json:
         from biot_bd.commands._output import print_json
@@ -164,6 +174,8 @@ def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
         files = [] if ended.output is None else [ended.output]
         print_json({"model": model, "reason": ended.reason, **facts, "files": files})
         return
+    if (told := demonstration_among(facts["notes"])) is not None:
+        typer.echo(f"note: {told}", err=True)
     written = "" if ended.output is None else f"; results: {ended.output}"
     if output is not None and ended.output is None:
         written = f"; no signal came, so {output} was not written"

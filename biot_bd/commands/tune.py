@@ -23,7 +23,7 @@ _ROWS = (
 
 
 def tune(
-    model: Annotated[Path, typer.Argument(help="Folder of the saved model that detected.")],
+    model: shared.ModelFolder,
     reviewed: Annotated[
         Path,
         typer.Argument(help="Results that were reviewed: RESULTS, or RESULTS/reviews/NAME (see `biot-bd review`)."),
@@ -75,6 +75,7 @@ def tune(
 
     expect(model, "model")
 
+    from biot_bd.anonymous import NOT_TOLD
     from biot_bd.commands._output import print_json
     from biot_bd.commands._pipelines import event_detector
     from biot_bd.deploy.reviewed_scores import reviews_of, scores_of_reviews
@@ -89,7 +90,8 @@ def tune(
     results, reviews, left_out = reviews_of(reviewed, reviewer, partly_read)
     seen = list(scores_of_reviews(results, reviews, model, stride_s=stride_s, recordings=recordings))
     name = reviews[0].reviewer
-    tuning = tune_model(model, seen, reviewer=name, target=target, allow_contaminated=allow_contaminated)
+    dated = not any(one.source == NOT_TOLD for one in reviews)
+    tuning = tune_model(model, seen, reviewer=name, target=target, allow_contaminated=allow_contaminated, dated=dated)
     if output is not None:
         save_tuned(tuning, model, output)
     if json:

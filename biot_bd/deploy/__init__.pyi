@@ -6,3 +6,13 @@ from .detection_record import write_detection_record as write_detection_record
 from .detection_stream import DetectionStream as DetectionStream
 from .detector import Detection as Detection
 from .detector import Detector as Detector
+from .model_registry.registry import Registry as Registry
+from .model_registry.stores import ModelStore as ModelStore
+from .model_registry.stores import StoredVersion as StoredVersion
+from .model_registry.transfer import PushedVersion as PushedVersion
+from .model_registry.transfer import pull_version as pull_version
+from .model_registry.transfer import push_version as push_version
+from .version_folder import RegisteredVersion as RegisteredVersion
+from .version_folder import check_files as check_files
+from .version_folder import is_version as is_version
+from .version_folder import read_version as read_version

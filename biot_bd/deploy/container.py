@@ -62,6 +62,7 @@ def run(environment: Mapping[str, str]) -> Path:
     from biot_bd.events.files import write_event_file
     from biot_bd.events.scoring import RATE_HZ
     from biot_bd.exceptions import ShortRecordingError
+    from biot_bd.models.checkpoints.demonstration import IN_SHORT, demonstration_among
 
     detector = Detector.load(environment.get("MODEL", "/model"), **options)
     try:
@@ -70,7 +71,8 @@ def run(environment: Mapping[str, str]) -> Path:
         if error.duration_s * RATE_HZ < 1:  # of no length, for the scorer
             raise
         print(f"note: {error}; nothing could be looked for in it, the table says bckg", file=sys.stderr)
-        return write_event_file(target, [], error.duration_s, start=error.start_time)
+        told = {} if demonstration_among(detector.notes) is None else {"model": IN_SHORT}
+        return write_event_file(target, [], error.duration_s, start=error.start_time, facts=told)
     for note in detection.notes:
         print(f"note: {note}", file=sys.stderr)
     return write_events(target, detection, "tsv")

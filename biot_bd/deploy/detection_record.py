@@ -14,10 +14,12 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from biot_bd.anonymous import NOT_TOLD
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection, DetectionFacts
 from biot_bd.deploy.saved_weights import saved_weights
 from biot_bd.deploy.training_overlap import digest_of
+from biot_bd.deploy.version_folder import is_version, read_version
 from biot_bd.events.types import Event
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.recordings import OpenRecording, open_recording
@@ -148,6 +150,11 @@ class DetectionRecord:
         places.append(Path(self.recording["path"]))
         return next((place for place in places if place.exists()), places[-1])
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it was written without names, places and dates."""
+        return self.recording["path"] == NOT_TOLD
+
     def open_recording(self) -> OpenRecording:
         """Open the recording, and look whether it is the one that was recorded.
 
@@ -161,6 +168,8 @@ class DetectionRecord:
             It is not there, cannot be read, or has other samples.
         """
         source = self.source
+        if self.is_anonymous:
+            raise DetectionError(f"{self.path}: does not say where its recording lies (--anonymous)")
         if not source.exists():
             raise DetectionError(f"{source}: the recording is gone; put it back, or run biot-bd detect where it lies")
         opened = open_recording(source)
@@ -179,6 +188,7 @@ def write_detection_record(
     *,
     patient: str,
     subject: str | None = None,
+    anonymous: bool = False,
 ) -> Path:
     """Write the record of a detection, atomically.
 
@@ -194,6 +204,9 @@ def write_detection_record(
         Whose recording it is.
     subject : str, optional
         The full name of its subject.
+    anonymous : bool
+        Leave out where recording and model lie, and when it was written; the names in what is given
+        are numbers already.
 
     Returns
     -------
@@ -251,11 +264,15 @@ def write_detection_record(
         "format": FORMAT,
         "version": VERSION,
         "biot_bd": version("biot-bd"),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": NOT_TOLD if anonymous else datetime.now(UTC).isoformat(timespec="seconds"),
         "patient": patient,
         "subject": subject,
-        "recording": {"path": str(source), "relative": _relative(source, path), "digest": detection.digest},
-        "model": model_facts(model),
+        "recording": {
+            "path": NOT_TOLD if anonymous else str(source),
+            "relative": None if anonymous else _relative(source, path),
+            "digest": detection.digest,
+        },
+        "model": {**model_facts(model), "path": NOT_TOLD} if anonymous else model_facts(model),
         "detection": detection.as_dict(),
         "windows": {
             "window_s": detection.window_s,
@@ -275,6 +292,8 @@ def write_detection_record(
 def model_facts(model: str | os.PathLike[str]) -> ModelFacts:
     """Return what tells a model's folder, and the checksum of weights that its description names.
 
+    A version of the model registry is called ``NAME/VERSION``.
+
     Parameters
     ----------
     model : path
@@ -285,7 +304,8 @@ def model_facts(model: str | os.PathLike[str]) -> ModelFacts:
     ModelFacts
     """
     folder = Path(model).absolute()
-    return {"name": folder.name, "path": str(folder), "weights": saved_weights(folder)}
+    name = read_version(folder).label if is_version(folder) else folder.name
+    return {"name": name, "path": str(folder), "weights": saved_weights(folder)}
 
 
 def _relative(source: Path, record: Path) -> str | None:

@@ -20,12 +20,14 @@ from biot_bd.deploy.model import ModelScorer, Scorer
 from biot_bd.deploy.operating_point import OperatingPoint, operating_point_of
 from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, digest_of, training_overlap
 from biot_bd.deploy.tuned_on import tuned_on
+from biot_bd.deploy.version_folder import check_files, is_version, read_version
 from biot_bd.events.chosen_on import chosen_on_text
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
 from biot_bd.models.checkpoints.config import provenance_of
+from biot_bd.models.checkpoints.demonstration import demonstration_note
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 STRIDE_S = 5.0
 BATCH = 64
 SHORTEST_GAP_S = 0.05
-GENERATED_NOTE = "model trained on generated data: not for patients"
 
 
 class Setting(TypedDict):
@@ -318,8 +319,9 @@ class Detector:
         ----------
         model : path
             Folder of :func:`biot_bd.save_pipeline`, or of :func:`biot_bd.export_model`, which
-            needs no torch.  Its ``events.json`` says how probabilities become events; without one
-            the defaults of
+            needs no torch; or a version of a :class:`biot_bd.deploy.Registry`, whose files are
+            compared with what was registered.  Its ``events.json`` says how probabilities become
+            events; without one the defaults of
             :class:`~biot_bd.events.detector.EventDetector` hold with the model's own threshold, and
             every detection says so.  A ``recalibration.json`` is not applied, which every detection
             says, too: thresholds and events were chosen on the model's own probabilities.
@@ -349,9 +351,10 @@ class Detector:
             No engine has this name.
         """
         n_windows = 1 if causal else batch_size
+        registered = _registered(Path(model))
         scorer, notes = open_model(model, engine=engine, precision=precision, n_windows=n_windows)
-        generated = (scorer.record.get("data") or {}).get("generated")
-        notes += [GENERATED_NOTE] if generated else []
+        told_of_model = demonstration_note(scorer.record)
+        notes += [] if told_of_model is None else [told_of_model]
         options = {
             "threshold": threshold,
             "smoothing_s": smoothing_s,
@@ -361,7 +364,7 @@ class Detector:
         }
         given = {name: value for name, value in options.items() if value is not None}
         event_detector, told, point = _event_detector(Path(model), scorer, causal, given)
-        notes += told
+        notes += [*told, *registered]
         return cls(
             scorer,
             event_detector,
@@ -612,6 +615,15 @@ def _recorded(
         for start, length in segments
         if min(b, start + length) > max(a, start) + 1e-6
     ]
+
+
+def _registered(model: Path) -> list[str]:
+    """Say which version of the model registry a folder is, its files checked; else nothing."""
+    if not is_version(model):
+        return []
+    version = read_version(model)
+    check_files(version, whole=False)
+    return [f"registered model {version.label}, digest {version.digest[:12]}"]
 
 
 def _event_detector(

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from biot_bd.deploy.engine_candidates import Candidate
 from biot_bd.deploy.engine_worker import N_WINDOWS
-from biot_bd.export.artifact import ARTIFACT, BOUNDS, read_facts
+from biot_bd.export.artifact import BOUNDS, read_facts
+from biot_bd.models.checkpoints.pipeline_folder import is_exported
 
 ROUNDS = 3
 WORKER = "biot_bd.deploy.engine_worker"
@@ -279,7 +280,7 @@ def _reference(started: Sequence[Candidate], folder: Path) -> tuple[str | None, 
     Torch in fp32 says it of generated windows; without it the windows count that came with the
     export.
     """
-    exported = next((one.folder for one in started if (one.folder / ARTIFACT).is_file()), None)
+    exported = next((one.folder for one in started if is_exported(one.folder)), None)
     if exported is None or any(one.name == "torch fp32" for one in started):
         return None, None, started[0].name
     artifact = read_facts(exported)

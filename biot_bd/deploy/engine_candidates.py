@@ -15,6 +15,7 @@ from pathlib import Path
 from biot_bd.deploy.saved_weights import saved_weights
 from biot_bd.exceptions import ArtifactError, MissingExtraError
 from biot_bd.export.artifact import ARTIFACT, Artifact, read_facts
+from biot_bd.models.checkpoints.pipeline_folder import is_exported
 
 EXPORTS = "exports"
 PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
@@ -90,7 +91,7 @@ def find_candidates(
     folder = Path(model)
     left_out: list[str] = []
     own: list[Candidate] = []
-    if (folder / ARTIFACT).is_file():
+    if is_exported(folder):
         exported = [read_facts(folder)]
         precision = precision or exported[0].facts["graph"]["precision"]
     elif engine in ("auto", *PACKAGES):

@@ -12,6 +12,7 @@ import numpy as np
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection
 from biot_bd.io.recordings import open_recording, read_excerpt
+from biot_bd.models.checkpoints.demonstration import IN_SHORT, demonstration_among
 from biot_bd.runs import atomic_path
 from biot_bd.signals.montages import Montage
 from biot_bd.signals.planning import plan_recording
@@ -39,10 +40,18 @@ def overview_figure(detection: Detection) -> Figure:
         curve_times_s=curve.times_s,
         curve=curve.drawn,
         threshold=detection.setting["events"]["threshold"],
+        title=_told(detection).strip() or None,
     )
 
 
-def event_figures(detection: Detection, montage: Montage, most: int | None = None) -> Iterator[Figure]:
+def _told(detection: Detection) -> str:
+    """Say in a line of its own that the model is a demonstration."""
+    return "" if demonstration_among(detection.notes) is None else f"\n{IN_SHORT}"
+
+
+def event_figures(
+    detection: Detection, montage: Montage, most: int | None = None, source: Path | None = None
+) -> Iterator[Figure]:
     """Draw each event over the EEG of the model's montage, from 10 s before its onset.
 
     Of long ones the first minute.
@@ -55,6 +64,8 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
         Channels to draw.
     most : int, optional
         How many events to draw; all by default.
+    source : Path, optional
+        The recording, where the detection does not name it.
 
     Yields
     ------
@@ -70,7 +81,7 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
 
     if not detection.events:
         return
-    recording = open_recording(detection.source)
+    recording = open_recording(detection.source if source is None else source)
     curve = curve_of(detection)
     on_missing: Any = detection.setting["on_missing"]
     plan = plan_recording(montage, recording.ch_names, on_missing, recording.where, recording.unusable)
@@ -93,7 +104,7 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
             curve_times_s=curve.times_s[seconds],
             curve=curve.drawn[seconds],
             threshold=detection.setting["events"]["threshold"],
-            title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}",
+            title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}{_told(detection)}",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from biot_bd.deploy.signal_chain import WindowBatch
 from biot_bd.exceptions import MissingExtraError, PluginError
 from biot_bd.signals.info import SignalInfo
 from biot_bd.signals.montages import Montage, montage_of, parse_name
+
+Model = TypeVar("Model")
 
 
 class Scorer(Protocol):
@@ -40,7 +42,61 @@ class Scorer(Protocol):
         ...
 
 
-class ModelScorer:
+class WindowModel:
+    """Signal steps and a fitted classifier: probabilities of windows of a montage.
+
+    Parameters
+    ----------
+    steps : sequence of WindowTransformer
+        From windows of the montage in microvolts to what the classifier takes.
+    classifier : object
+        Fitted: ``predict_proba``, ``classes_``, ``input_info_``.
+
+    Raises
+    ------
+    ValueError
+        The model does not say its channels and rate, or has other steps than signal steps.
+
+    See Also
+    --------
+    ModelScorer : The model of a detector, of two classes.
+    """
+
+    def __init__(self, steps: Sequence[Any], classifier: Any) -> None:
+        self.classifier = classifier
+        self.steps = _signal_steps([step for step in steps if step not in (None, "passthrough")])
+        classes = getattr(classifier, "classes_", None)
+        self.classes = None if classes is None else np.asarray(classes).tolist()
+        known: Any = getattr(self.classifier, "input_info_", None)
+        self.montage = _montage_of(self.steps, getattr(known, "ch_names", None))
+        sfreq = getattr(known, "sfreq", None)
+        if sfreq is None:
+            raise ValueError(
+                "the model does not say its sampling rate: it was fitted on bare arrays; fit it on prepared windows"
+            )
+        self.sfreq = float(sfreq)
+        self.n_times = int(known.n_times)
+        self.window_s = self.n_times / self.sfreq
+        self._info = SignalInfo(self.montage.ch_names, self.sfreq, self.n_times, "uV")
+
+    def probabilities(self, batch: WindowBatch) -> NDArray[np.float64]:
+        """Return the probability of each class ``(n, n_classes)``, NaN where no channel is
+        usable.
+        """
+        x, present, info = batch.x, batch.present, self._info
+        for step in self.steps:
+            made = step.output_info(info)
+            if not step.is_identity(info):
+                x, present = step.apply(x, present, info)
+            info = made
+        usable = present.any(axis=1)
+        out = np.full((len(batch), len(self.classes or ())), np.nan)
+        if usable.any():
+            out[usable] = self.classifier.predict_proba(x[usable])
+        return out
+
+
+class ModelScorer(WindowModel):
     """Signal steps and a fitted classifier as the model of a detector.
 
     Parameters
@@ -73,28 +129,17 @@ class ModelScorer:
         engine: str = "torch",
         choose_precision: Callable[[str | None, int], tuple[str, list[str]]] | None = None,
     ) -> None:
-        self.classifier, self.engine, self._choose_precision = classifier, engine, choose_precision
-        self.steps = _signal_steps([step for step in steps if step not in (None, "passthrough")])
-        classes = getattr(self.classifier, "classes_", None)
+        self.engine, self._choose_precision = engine, choose_precision
+        classes = getattr(classifier, "classes_", None)
         if classes is None or len(classes) != 2:
             raise ValueError(f"a detector needs a model of two classes, background and seizure; found {classes!r}")
         labels = np.asarray(classes).tolist()
-        seizure = getattr(self.classifier, "positive_label_", 1 if 1 in labels else labels[-1])
+        seizure = getattr(classifier, "positive_label_", 1 if 1 in labels else labels[-1])
         self._seizure_column = labels.index(seizure)
-        known: Any = getattr(self.classifier, "input_info_", None)
-        self.montage = _montage_of(self.steps, getattr(known, "ch_names", None))
-        sfreq = getattr(known, "sfreq", None)
-        if sfreq is None:
-            raise ValueError(
-                "the model does not say its sampling rate: it was fitted on bare arrays; fit it on prepared windows"
-            )
-        self.sfreq = float(sfreq)
-        self.n_times = int(known.n_times)
-        self.window_s = self.n_times / self.sfreq
+        super().__init__(steps, classifier)
         self.threshold = float(getattr(self.classifier, "threshold_", None) or 0.5)
         self.record = record or {}
         self.precision = "fp32"
-        self._info = SignalInfo(self.montage.ch_names, self.sfreq, self.n_times, "uV")
 
     def set_precision(self, precision: str | None, batch_size: int) -> list[str]:
         """Choose the precision of the model; returns what a reader should know of the choice.
@@ -121,17 +166,7 @@ class ModelScorer:
 
     def score(self, batch: WindowBatch) -> NDArray[np.float64]:
         """Return the probability of each window ``(n,)``, NaN where no channel is usable."""
-        x, present, info = batch.x, batch.present, self._info
-        for step in self.steps:
-            made = step.output_info(info)
-            if not step.is_identity(info):
-                x, present = step.apply(x, present, info)
-            info = made
-        usable = present.any(axis=1)
-        out = np.full(len(batch), np.nan)
-        if usable.any():
-            out[usable] = self.classifier.predict_proba(x[usable])[:, self._seizure_column]
-        return out
+        return self.probabilities(batch)[:, self._seizure_column]
 
 
 def load_model(folder: str | os.PathLike[str], engine: str = "auto") -> ModelScorer:
@@ -156,16 +191,38 @@ def load_model(folder: str | os.PathLike[str], engine: str = "auto") -> ModelSco
         A package is missing that the engine needs.
     """
     engine = engine_of(folder) if engine == "auto" else engine
+
+    def scorer(found: Any) -> ModelScorer:
+        choose_precision = getattr(found, "set_precision", None)
+        return ModelScorer(
+            found.steps, found.classifier, found.record_, engine=engine, choose_precision=choose_precision
+        )
+
+    return load_by(engine, folder, scorer)
+
+
+def load_by(engine: str, folder: str | os.PathLike[str], build: Callable[[Any], Model]) -> Model:
+    """Load a folder by an engine and build something of what it gives.
+
+    Parameters
+    ----------
+    engine : str
+        Registered name.
+    folder : path
+        A saved or exported model.
+    build : callable
+        Gets what the engine loaded: ``steps``, ``classifier``, ``record_``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`load_model`.
+    biot_bd.exceptions.UnknownNameError, biot_bd.exceptions.MissingExtraError
+        As :func:`load_model`.
+    """
     load = _engine(engine, folder)
     try:
-        found = load(Path(folder))
-        return ModelScorer(
-            found.steps,
-            found.classifier,
-            found.record_,
-            engine=engine,
-            choose_precision=getattr(found, "set_precision", None),
-        )
+        return build(load(Path(folder)))
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
     except TypeError as error:  # what a step was given is of a kind that it does not take
@@ -185,9 +242,10 @@ def engine_of(folder: str | os.PathLike[str]) -> str:
     str
         The format of an exported model; else ``"torch"``.
     """
-    from biot_bd.export.artifact import ARTIFACT, read_facts
+    from biot_bd.export.artifact import read_facts
+    from biot_bd.models.checkpoints.pipeline_folder import is_exported
 
-    return read_facts(folder).facts["graph"]["format"] if (Path(folder) / ARTIFACT).is_file() else "torch"
+    return read_facts(folder).facts["graph"]["format"] if is_exported(Path(folder)) else "torch"
 
 
 def _engine(engine: str, folder: str | os.PathLike[str]) -> Callable[[Path], Any]:

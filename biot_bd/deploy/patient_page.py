@@ -17,7 +17,7 @@ from markupsafe import Markup
 from biot_bd.deploy.counted_notes import counted_notes, said_once
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detection_record import DetectionRecord
-from biot_bd.deploy.detector import GENERATED_NOTE, Detection
+from biot_bd.deploy.detector import Detection
 from biot_bd.deploy.eeg_views import EegReader, detected_montage, neighbourhoods, viewed_recording
 from biot_bd.deploy.operating_point import in_words
 from biot_bd.deploy.page_drawings import (
@@ -32,6 +32,7 @@ from biot_bd.deploy.page_drawings import (
 )
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.recordings import open_recording
+from biot_bd.models.checkpoints.demonstration import demonstration_among
 from biot_bd.plots import css_colours
 from biot_bd.runs import write_text
 from biot_bd.viewer import Traces, viewer_assets, viewer_fragment, viewer_json
@@ -56,12 +57,15 @@ class PagePart:
         Address and text of pages with the EEG of all of it.
     remarks : sequence of str
         What a reader should know beside the detection's own notes.
+    source : Path, optional
+        The recording, where it was just read or the record does not say where it lies.
     """
 
     detection: Detection
     record: DetectionRecord | None = None
     links: Sequence[tuple[str, str]] = ()
     remarks: Sequence[str] = ()
+    source: Path | None = None
 
     @property
     def name(self) -> str:
@@ -75,7 +79,10 @@ class PagePart:
 
     def reader(self) -> EegReader:
         """Return what reads its EEG; DetectionError where the recording is gone or another one."""
-        recording = open_recording(self.detection.source) if self.record is None else self.record.open_recording()
+        if self.record is None or self.source is not None:
+            recording = open_recording(self.detection.source if self.source is None else self.source)
+        else:
+            recording = self.record.open_recording()
         return EegReader(recording, detected_montage(self.detection))
 
 
@@ -98,7 +105,9 @@ class _Section:
         return self.part.detection
 
 
-def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str) -> Path:
+def write_page(
+    path: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str, *, dated: bool = True
+) -> Path:
     """Write a patient's page, atomically; it is one file, readable offline.
 
     Of the first 20 events it holds the EEG from 60 s before to 60 s after; only that is read.
@@ -115,6 +124,8 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         One line for each recording that failed.
     model : str
         The model's name.
+    dated : bool
+        Whether the page says when it was written.
 
     Returns
     -------
@@ -122,13 +133,14 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         The file.
     """
     detections = [part.detection for part in parts]
+    demonstrations = sorted({found for part in parts if (found := demonstration_among(part.notes)) is not None})
     notes = [
         note
         for note in counted_notes((part.name, part.notes) for part in parts)
-        if note.text != GENERATED_NOTE  # which is a notice
+        if note.text not in demonstrations  # which are notices
     ]
     shared = [note for note in notes if note.n > 1 or len(parts) == 1]
-    told = {GENERATED_NOTE, *(note.text for note in shared)}
+    told = {*demonstrations, *(note.text for note in shared)}
     sections = [_section(part, told) for part in parts]
     _read_eeg(sections)
     hours = sum(one.duration_s for one in detections) / 3600
@@ -153,7 +165,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
             for part in parts
             if part.detection.in_training["subject"] is not None and not part.detection.in_training["recording"]
         ],
-        "generated": any(GENERATED_NOTE in part.notes for part in parts),
+        "demonstrations": demonstrations,
         "points": [point.text if point.n == len(parts) else said_once(point, len(parts)) for point in points],
         "notes": [said_once(note, len(parts)) for note in shared],
         "sessions": sessions_of(detections) if hours >= 2 or len(parts) > 1 else [],
@@ -162,7 +174,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         "still_row": STILL_ROW,
         "still_fine": STILL_FINE,
         "version": version("biot-bd"),
-        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "written": datetime.now(UTC).strftime("; written %Y-%m-%d %H:%M UTC") if dated else "",
     }
     template = _environment().get_template("patient.html.j2")
     for section in sections:

@@ -12,6 +12,7 @@ from biot_bd.deploy.patient_page import PagePart, write_page
 from biot_bd.deploy.recording_files import Item
 from biot_bd.deploy.results import Outcome, Outputs, is_done, record_path
 from biot_bd.deploy.viewer_files import viewer_links, viewer_paths, write_viewers
+from biot_bd.io.recordings import open_recording
 
 Records = dict[Path, DetectionRecord]
 
@@ -63,8 +64,8 @@ def remarks_on(record: DetectionRecord, model: ModelFacts, setting: Setting) -> 
         others.append(f"another model ({record.model['name']})")
     if record.detection.setting != setting:
         others.append("other settings")
-    when = record.written[:10]
-    return [f"detected earlier ({when}) with {' and '.join(others)}, and left as it was"] if others else []
+    when = "" if record.is_anonymous else f" ({record.written[:10]})"
+    return [f"detected earlier{when} with {' and '.join(others)}, and left as it was"] if others else []
 
 
 def write_missing_viewers(item: Item, record: DetectionRecord, outputs: Outputs) -> list[Path]:
@@ -80,7 +81,8 @@ def write_missing_viewers(item: Item, record: DetectionRecord, outputs: Outputs)
     output = item.output(outputs.folder, "")
     if viewer_paths(output):
         return []
-    reader = EegReader(record.open_recording(), detected_montage(record.detection))
+    recording = record.open_recording() if item.own is None else open_recording(item.path)
+    reader = EegReader(recording, detected_montage(record.detection))
     return write_viewers(record.detection, reader, output)
 
 
@@ -133,9 +135,11 @@ def write_patient_page(
         if outcome is None:
             if item.path in records:
                 record = records[item.path]
-                parts.append(PagePart(record.detection, record, links, remarks_on(record, model, setting)))
+                source = None if item.own is None else item.path
+                parts.append(PagePart(record.detection, record, links, remarks_on(record, model, setting), source))
         elif outcome.detection is not None:
-            parts.append(PagePart(outcome.detection, links=links))
+            parts.append(PagePart(outcome.detection, links=links, source=item.path))
         if outcome is not None and outcome.error is not None:
-            failures.append(outcome.error)
-    return write_page(path, patient, parts, failures, model["name"])
+            # The reason may quote the file.
+            failures.append(outcome.error if item.own is None else f"{item.stem.name}: failed")
+    return write_page(path, patient, parts, failures, model["name"], dated=not any(one.own for one in items))

@@ -33,6 +33,8 @@ class Item:
     subject : str, optional
         The patient's full name, as ``load_dataset("recordings-folder", ...)`` makes it of the
         folder that was named.
+    own : Item, optional
+        Of a recording that is named by a number: the item with its own names.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Item:
     patient: str
     target: Path | None = None
     subject: str | None = None
+    own: Item | None = None
 
     def output(self, folder: Path, ending: str) -> Path:
         """Return the path of a result in the output folder.

@@ -22,6 +22,7 @@ from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
 from biot_bd.deploy.recording_files import Item
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.walk import label_tables
+from biot_bd.models.checkpoints.demonstration import IN_SHORT, demonstration_among
 from biot_bd.runs import make_folder, write_json, write_text
 from biot_bd.signals.montages import Montage
 
@@ -147,19 +148,20 @@ def write_detection(
 
         pictures = item.output(outputs.folder, "_event")
         make_folder(pictures.parent)
-        written += write_event_pictures(event_figures(detection, montage), pictures)
+        written += write_event_pictures(event_figures(detection, montage, source=item.path), pictures)
     if outputs.viewer:
         # Pages need templates, events do not.
         from biot_bd.deploy.eeg_views import EegReader
         from biot_bd.deploy.viewer_files import write_viewers
         from biot_bd.io.recordings import open_recording
 
-        reader = EegReader(open_recording(detection.source), montage)
+        reader = EegReader(open_recording(item.path), montage)
         written += write_viewers(detection, reader, item.output(outputs.folder, ""))
     if item.target is None:
         path = record_path(item, outputs)
         _remove_leftovers(path)
-        record = write_detection_record(path, detection, model, patient=item.patient, subject=item.subject)
+        about = {"patient": item.patient, "subject": item.subject, "anonymous": item.own is not None}
+        record = write_detection_record(path, detection, model, **about)
         written.append(record)
     # The event files last: where they are, the rest is.
     for name, path in event_paths(item, outputs).items():
@@ -185,6 +187,8 @@ def write_events(path: Path, detection: Detection, format: str) -> Path:
     facts = {}
     if found["recording"] or found["subject"] is not None:
         facts["inTraining"] = "recording" if found["recording"] else "subject"
+    if demonstration_among(detection.notes) is not None:
+        facts["model"] = IN_SHORT
     return write_event_file(
         path, detection.events, detection.duration_s, start=detection.start_time, format=format, facts=facts
     )
@@ -307,8 +311,13 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
     """Do one recording; whatever goes wrong is its outcome."""
     try:
         detector = load_cached(model, **options)
-        known = {} if item.subject is None else {"subject": item.subject}
+        subject = item.subject if item.own is None else item.own.subject
+        known = {} if subject is None else {"subject": subject}
         detection, montage = detector.detect(item.path, **known), detector.scorer.montage
+        if item.own is not None:
+            from biot_bd.deploy.anonymous_results import without_names
+
+            detection = without_names(detection, item, detector.provenance)
         files = _written(detection, item, outputs, montage, model)
         return Outcome(item, detection.as_dict(), files, detection=detection if outputs.html else None)
     except DetectionError as error:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from biot_bd.export.artifact import ARTIFACT, read_facts
-from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, description_file
+from biot_bd.export.artifact import read_facts
+from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, description_file, is_exported
 from biot_bd.runs import read_json
 
 
@@ -32,7 +32,7 @@ def saved_weights(model: str | os.PathLike[str]) -> str | None:
     """
     folder = Path(model)
     try:
-        if (folder / ARTIFACT).is_file():
+        if is_exported(folder):
             return read_facts(folder).facts["source"]["weights_sha256"]
         described = description_file(folder)
         found = None if described is None else classifier_spec(read_json(described)).get("weights")

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, cast
 from scipy.stats import binomtest
 from sklearn.base import clone
 
+from biot_bd.anonymous import NOT_TOLD
 from biot_bd.deploy.detection_record import model_facts
 from biot_bd.deploy.detector import Detector
 from biot_bd.deploy.engine_candidates import EXPORTS
@@ -23,16 +24,19 @@ from biot_bd.events.detector import EVENTS_JSON, EventDetector, load_event_detec
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 from biot_bd.events.types import RecordingScores
 from biot_bd.exceptions import ContaminationError, ReviewError
-from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, description_file
+from biot_bd.export.artifact import PROBE
+from biot_bd.models.checkpoints.demonstration import demonstration_note
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, description_file, is_exported
 from biot_bd.models.checkpoints.provenance import some
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.number_texts import count_text
-from biot_bd.runs import atomic_path, write_json
+from biot_bd.runs import atomic_path, read_json, write_json
 
 FORMAT, VERSION = "biot_bd tuning", 1
 LEVEL = 0.95
 FEW_SEIZURES, FEW_SUBJECTS = 20, 5
 _OF_THE_OLD_POINT = ("metrics.json", EXPORTS)  # exported models have their own events.json, under a checksum
+_OF_THE_REGISTRY = (ARTIFACT, PROBE, "README.md")  # what a registered version says of itself is not true of another
 
 
 class Point(TypedDict):
@@ -100,6 +104,7 @@ def tune(
     reviewer: str,
     target: EventDetector | None = None,
     allow_contaminated: bool = False,
+    dated: bool = True,
 ) -> Tuning:
     """Choose an operating point on reviewed recordings, as training does on validation subjects.
 
@@ -115,6 +120,8 @@ def tune(
         Whose ``target`` is looked for; what the model was trained with by default.
     allow_contaminated : bool, default=False
         Go on where recordings, or their subjects, trained the model; the facts then say so.
+    dated : bool, default=True
+        Whether the new model says when the point was chosen.
 
     Returns
     -------
@@ -135,13 +142,16 @@ def tune(
     biot_bd.EventDetector.fit : What chooses.
     """
     folder = Path(model)
-    if (folder / ARTIFACT).is_file() and description_file(folder) is None:
+    if is_exported(folder):
         raise ReviewError(
             f"{model}: an exported model; tune the saved model that it was made of, and export that one (`biot-bd export`)"
         )
-    if description_file(folder) is None:
+    described = description_file(folder)
+    if described is None:
         raise FileNotFoundError(f"{model}: no saved model (pipeline.json) here; expected a folder of `biot-bd train`")
     contamination, notes = _training_overlap(reviewed, allow_contaminated)
+    told = demonstration_note(read_json(described).get("record"))
+    notes += [] if told is None else [told]
     recordings = [one.scores for one in reviewed]
     before = _event_detector(folder)
     after = _fitted(before, recordings, target)
@@ -152,8 +162,8 @@ def tune(
     if causal.chosen_on_ is None:
         causal = causal_before
         notes.append("the operating point for live use stays as it was: on these recordings none could be chosen")
-    date = datetime.now(UTC).date().isoformat()
-    what = f"recordings reviewed by {reviewer}, {date}"
+    date = datetime.now(UTC).date().isoformat() if dated else NOT_TOLD
+    what = f"recordings reviewed by {reviewer}{f', {date}' if dated else ''}"
     for one in [after] if causal is causal_before else [after, causal]:
         one.chosen_on_ = {**cast("ChosenOn", one.chosen_on_), "what": what}
         one.reason_ = None if one.reason_ is None else _reason(one)
@@ -243,7 +253,8 @@ def save_tuned(tuning: Tuning, model: str | os.PathLike[str], folder: str | os.P
     -------
     Path
         The folder: the model's files but those of the old point, ``metrics.json`` and ``exports/``
-        (export it again), with another ``events.json``, and ``tuning.json``.
+        (export it again), and what a registered version says of itself; with another
+        ``events.json``, and ``tuning.json``.
 
     Raises
     ------
@@ -261,7 +272,9 @@ def save_tuned(tuning: Tuning, model: str | os.PathLike[str], folder: str | os.P
     source, folder = Path(model), Path(folder)
     check_new_folder(source, folder)
     with atomic_path(folder) as temporary:
-        shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*", *_OF_THE_OLD_POINT, TUNING_JSON))
+        shutil.copytree(
+            source, temporary, ignore=shutil.ignore_patterns(".*", *_OF_THE_OLD_POINT, *_OF_THE_REGISTRY, TUNING_JSON)
+        )
         save_event_detector(tuning.offline, temporary, tuning.causal)
         write_json(temporary / TUNING_JSON, tuning.facts)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from biot_bd.deploy.detector import Detection
 from biot_bd.deploy.eeg_views import EegReader, hours, viewed_recording
+from biot_bd.models.checkpoints.demonstration import demonstration_among
 from biot_bd.viewer import Traces, write_viewer
 
 VIEWER = "_viewer"
@@ -63,6 +65,8 @@ def write_viewers(detection: Detection, reader: EegReader, output: Path) -> list
         A file cannot be written.
     """
     stretches = list(hours(detection.duration_s))
+    told = demonstration_among(detection.notes)
+    notes = () if told is None else (told,)
     paths = [output.with_name(f"{output.name}{VIEWER}-{number:02d}.html") for number in range(1, len(stretches) + 1)]
     for number, (path, (start_s, stop_s)) in enumerate(zip(paths, stretches, strict=True)):
         links = [
@@ -71,7 +75,8 @@ def write_viewers(detection: Detection, reader: EegReader, output: Path) -> list
             if 0 <= other < len(paths)
         ]
         pieces = reader.read(start_s, stop_s) or [_nothing(reader, start_s)]
-        write_viewer(path, viewed_recording(detection, (start_s, stop_s)), pieces, links=links)
+        viewed = replace(viewed_recording(detection, (start_s, stop_s)), notes=notes)
+        write_viewer(path, viewed, pieces, links=links)
     for path in viewer_paths(output):
         if path not in paths:
             path.unlink(missing_ok=True)

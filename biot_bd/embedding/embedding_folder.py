@@ -325,7 +325,7 @@ def _described(
         "format": FORMAT,
         "version": VERSION,
         "windows": {
-            "folders": [os.path.abspath(table.folder) for table in windows.tables],
+            "folders": [] if windows.anonymous else [os.path.abspath(table.folder) for table in windows.tables],
             "fingerprint": windows.fingerprint,
             "n_windows": len(windows),
             "n_subjects": len(set(windows.groups)),

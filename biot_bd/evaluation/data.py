@@ -310,9 +310,10 @@ def _facts(
         **({"tables": _tables(X)} if is_windows else {}),  # type: ignore[typeddict-item]  # mypy follows no **
         "kind": "Windows" if is_windows else type(X).__name__,
         "fingerprint": _fingerprint(X, y, subjects, table, targets),
-        "folder": str(X.folder) if is_windows and X.folder is not None else None,
+        "folder": str(X.folder) if is_windows and X.folder is not None and not X.anonymous else None,
         "label_rule": X.label_rule if is_windows else None,
         "generated": bool(X.generated) if is_windows else False,
+        **({"anonymous": True} if is_windows and X.anonymous else {}),  # type: ignore[typeddict-item]
         "n_windows": len(y),
         "n_seizure_windows": int(y.sum()),
         "prevalence": float(y.mean()) if len(y) else None,

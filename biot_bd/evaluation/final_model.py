@@ -42,6 +42,8 @@ from biot_bd.evaluation.training_folder import TrainingFolder
 from biot_bd.evaluation.window_scores import FoldOutcome, aggregate, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
+from biot_bd.models.checkpoints.anonymous_model import anonymise_model
+from biot_bd.models.checkpoints.pipeline_folder import PIPELINE
 from biot_bd.training import BIOTClassifier, check_savable, save_pipeline
 from biot_bd.training.net.distributed import beside_the_main_process, find_processes, processes_of
 from biot_bd.training.persistence.kinds import is_saved
@@ -190,7 +192,8 @@ def fit_all(
 
     def train() -> None:
         if watches:
-            estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
+            log = None if data.facts.get("anonymous") else str(place.log)  # it names the machine and dates all
+            estimator.set_params(**{f"{prefix}log_dir": log, f"{prefix}restart_dir": str(place.restart)})
         seen = np.sort(np.concatenate([rows["train"], rows["valid"]])) if watches else rows["train"]
         whole: tuple[Any, ...] = data.X, data.y, data.subjects, data.targets
         every = len(seen) == len(data.y)
@@ -245,6 +248,9 @@ def fit_all(
             save_event_detector(detectors.offline, place.model, detectors.causal)
         if scores is not None:
             write_facts(place.model / METRICS, scores)
+        if data.facts.get("anonymous"):
+            anonymise_model(place.model, hashes=True)
+            record = runs.read_json(place.model / PIPELINE)["record"]
         place.publish()
         processes.agreed(record)
         return record

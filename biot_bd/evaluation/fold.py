@@ -39,6 +39,7 @@ from biot_bd.evaluation.window_scores import FoldOutcome, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import RunFolderError, SavedPipelineError
 from biot_bd.json_values import check_values, naming
+from biot_bd.models.checkpoints.anonymous_model import anonymise_model
 from biot_bd.runs import write_json
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import BIOTClassifier, FixedSubjects, check_savable, log_test_metrics, save_pipeline
@@ -418,7 +419,9 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     rows = fold.rows(data.subjects, data.recordings)
     seen = fitted_rows(task.pipeline, rows)
     estimator = configure(task.pipeline, fold, task.folder, FitPlace([task.label]))
-    _, last = final_step(estimator)
+    prefix, last = final_step(estimator)
+    if data.facts.get("anonymous") and isinstance(last, BIOTClassifier):
+        estimator.set_params(**{f"{prefix}log_dir": None})  # TensorBoard names the machine and dates every value
     if watch is not None:
         watch(last)
     fit(
@@ -503,6 +506,8 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, dete
     if detectors is not None:  # first: a folder with a description holds all that belongs to it
         save_event_detector(detectors.offline, folder, detectors.causal)
     save_pipeline(estimator, folder, record=record)
+    if task.data.facts.get("anonymous"):
+        anonymise_model(folder, hashes=True)
     return {"model": "model", "model_reason": None}
 
 

@@ -20,6 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from biot_bd import runs
+from biot_bd.anonymous import NOT_TOLD
 from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
@@ -61,6 +62,7 @@ from biot_bd.evaluation.window_scores import FoldOutcome, aggregate
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
+from biot_bd.models.checkpoints.anonymous_facts import without_places
 from biot_bd.runs import fingerprint
 from biot_bd.training._validation import launched_processes
 from biot_bd.training.pretrained import checkpoint_identity
@@ -237,6 +239,8 @@ def plan_run(
     run["protocol"] = runs.to_jsonable({"name": CUSTOM} if preset is None else preset.as_dict())
     run["splits_from"] = None if source is None else source["fingerprint"]
     run |= contamination_facts(origins, contamination, allow_contaminated)  # type: ignore[typeddict-item]
+    if data.facts.get("anonymous"):
+        run = without_places(run, [origin.provenance.source for origin in origins])
     template = EventDetector() if event_detector is None else event_detector
     path = None if folder is None else Path(folder)
     return PlannedRun(pipeline, data, folds, metrics, rule, template, preset, origins, path, run)
@@ -319,7 +323,7 @@ def _describe_run(pipeline: Any, data: Data, folds: Sequence[Fold], identity: Ce
     fold_notes = [note for fold in folds for note in fold.notes]
     common = [note for note in dict.fromkeys(fold_notes) if fold_notes.count(note) == len(folds)]
     single = [f"fold {f.index}: {note}" for f in folds for note in f.notes if note not in common]
-    return runs.to_jsonable(
+    described: RunFacts = runs.to_jsonable(
         {
             "kind": "cross-validation",
             "state": "running",
@@ -336,6 +340,9 @@ def _describe_run(pipeline: Any, data: Data, folds: Sequence[Fold], identity: Ce
             "environment": runs.environment() | {"torch_threads": torch.get_num_threads()},
         }
     )
+    if data.facts.get("anonymous"):
+        described["started"] = NOT_TOLD
+    return described
 
 
 @contextmanager
@@ -442,8 +449,9 @@ def finish(plan: PlannedRun, outcomes: Sequence[FoldOutcome]) -> Result:
     write_events(path, [outcome.facts for outcome in outcomes])
     run_facts.write_predictions(path / run_facts.PREDICTIONS, predictions)
     run_facts.write_facts(path / run_facts.METRICS, scores)
+    finished = NOT_TOLD if plan.data.facts.get("anonymous") else now()
     run_facts.write_facts(
-        path / run_facts.RUN, {**run, "state": "finished", "finished": now()}
+        path / run_facts.RUN, {**run, "state": "finished", "finished": finished}
     )  # the last: it says that all is there
     return Result.open(path)
 

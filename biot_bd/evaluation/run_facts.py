@@ -76,6 +76,8 @@ class DataFacts(TypedDict):
     """Fingerprints of the tables that prepared windows were read from; absent in older runs."""
     classes: NotRequired[list[str]]
     """Names by label, where they are not background and seizure, or there are soft targets."""
+    anonymous: NotRequired[bool]
+    """True where the windows have numbers for names; what is written of them has no dates."""
     soft_targets: NotRequired[bool]
     n_windows_by_class: NotRequired[list[int]]
 

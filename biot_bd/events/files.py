@@ -91,8 +91,8 @@ def write_event_file(
     format : {"tsv", "csv_bi", "edf", "mne"}, optional
         Told from the ending by default (``.tsv``, ``.csv_bi``, ``.edf``, ``.fif``).
     facts : mapping of str to str, optional
-        What else holds of the recording: further columns of a TSV, comments of a ``csv_bi``; EDF+
-        and MNE annotations have no place for it.
+        What else holds of the recording: further columns of a TSV, comments of a ``csv_bi``, extras
+        of MNE annotations; of EDF+, whose header has little room, only ``model``.
 
     Returns
     -------
@@ -379,11 +379,12 @@ def _write_edf(
     texts = [(e.onset_s, e.offset_s - e.onset_s, SEIZURE) for e in events] or [(0.0, duration_s, BACKGROUND)]
     annotations = [edfio.EdfAnnotation(*row) for row in texts] + [edfio.EdfAnnotation(duration_s, None, END)]
     day: date | None = None if start is None else start.date()
+    told = tuple(facts["model"].split()) if "model" in facts else ()  # subfields hold no spaces
     edf = edfio.Edf(
         [],
         annotations=annotations,
         starttime=None if start is None else start.time(),
-        recording=edfio.Recording(startdate=day),
+        recording=edfio.Recording(startdate=day, additional=told),
     )
     with atomic_path(path) as temporary:
         edf.write(temporary)
@@ -412,8 +413,11 @@ def _read_edf(path: Path) -> EventFile:
 def _write_mne(
     path: Path, events: list[Event], duration_s: float, start: datetime | None, facts: Mapping[str, str]
 ) -> None:
+    annotations = to_annotations(events, duration_s, orig_time=start)
+    if facts:
+        annotations.extras = [dict(facts) for _ in annotations]
     with atomic_path(path) as temporary:
-        to_annotations(events, duration_s, orig_time=start).save(temporary, overwrite=True, verbose="ERROR")
+        annotations.save(temporary, overwrite=True, verbose="ERROR")
 
 
 def _read_mne(path: Path) -> EventFile:

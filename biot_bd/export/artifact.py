@@ -168,6 +168,43 @@ class Probe:
             if not np.isfinite(found).all():
                 raise ValueError(f"{name}: values that are not finite")
 
+    def write(self, path: Path) -> None:
+        """Write it as ``.npz``."""
+        np.savez_compressed(path, x=self.x, present=self.present, probabilities=self.probabilities)
+
+    @classmethod
+    def read(cls, path: Path, n_chans: int, n_times: int, n_classes: int) -> Probe:
+        """Read what :meth:`write` wrote.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        n_chans, n_times, n_classes : int
+            What ``artifact.json`` says of the model.
+
+        Raises
+        ------
+        ValueError
+            It is damaged, larger than any probe, or of another shape.
+        """
+        try:
+            with zipfile.ZipFile(path) as parts:
+                size_bytes = sum(part.file_size for part in parts.infolist())
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"not written by numpy ({error})") from error
+        if size_bytes > _LARGEST_PROBE:
+            raise ValueError(f"holds {size_bytes} bytes, at most {_LARGEST_PROBE} are expected")
+        with np.load(path, allow_pickle=False) as found:
+            probe = cls(found["x"], found["present"], found["probabilities"])
+        shape, n_found = probe.x.shape[1:], probe.probabilities.shape[1]
+        if shape != (n_chans, n_times) or n_found != n_classes:
+            raise ValueError(
+                f"windows of shape {shape} and {n_found} classes, where {ARTIFACT} says {(n_chans, n_times)} and "
+                f"{n_classes}"
+            )
+        return probe
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -224,25 +261,9 @@ class Artifact:
         ArtifactError
             They are not of the form that the model takes.
         """
-        path = self.folder / self.facts["probe"]["file"]
+        path, known = self.folder / self.facts["probe"]["file"], self.facts["input"]
         with naming(path, ArtifactError):
-            try:
-                with zipfile.ZipFile(path) as parts:
-                    sizes = {part.filename: part.file_size for part in parts.infolist()}
-            except zipfile.BadZipFile as error:
-                raise ValueError(f"not written by numpy ({error})") from error
-            if sum(sizes.values()) > _LARGEST_PROBE:
-                raise ValueError(f"holds {sum(sizes.values())} bytes, at most {_LARGEST_PROBE} are expected")
-            with np.load(path, allow_pickle=False) as found:
-                probe = Probe(found["x"], found["present"], found["probabilities"])
-            known, n_classes = self.facts["input"], len(self.facts["classes"])
-            expected = (len(known["ch_names"]), known["n_times"])
-            if probe.x.shape[1:] != expected or probe.probabilities.shape[1] != n_classes:
-                raise ValueError(
-                    f"windows of shape {probe.x.shape[1:]} and {probe.probabilities.shape[1]} classes, where {ARTIFACT} "
-                    f"says {expected} and {n_classes}"
-                )
-        return probe
+            return Probe.read(path, len(known["ch_names"]), known["n_times"], len(self.facts["classes"]))
 
     def replay(self, run: Run, precision: str) -> float:
         """Compute the proof with an engine; returns the largest difference of a probability.
@@ -432,7 +453,7 @@ def write_artifact(folder: str | PathLike[str], facts: Mapping[str, Any], probe:
     biot_bd.exceptions.ArtifactError: exported/artifact.json: damaged (ValueError: graph is missing)
     """
     folder = Path(folder)
-    np.savez(folder / PROBE, x=probe.x, present=probe.present, probabilities=probe.probabilities)
+    probe.write(folder / PROBE)
     written: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,

@@ -15,7 +15,7 @@ import numpy as np
 from biot_bd import registry
 from biot_bd.exceptions import BiotBdError, ExportError, ExportGateError, MissingExtraError
 from biot_bd.export.answers import check_answers
-from biot_bd.export.artifact import ARTIFACT, BOUNDS, DECIDES, Probe, write_artifact
+from biot_bd.export.artifact import BOUNDS, DECIDES, Probe, read_artifact, write_artifact
 from biot_bd.export.exporters import source_of
 from biot_bd.export.gate_inputs import make_inputs
 from biot_bd.export.gates import GateReport, Remembered, check_export
@@ -23,6 +23,8 @@ from biot_bd.export.graph import told
 from biot_bd.export.int8 import gate_windows, quantise
 from biot_bd.export.source import ExportSource
 from biot_bd.export.store_windows import windows_of_parts
+from biot_bd.models.checkpoints.anonymous_model import anonymise_model, is_anonymous_model
+from biot_bd.models.checkpoints.pipeline_folder import is_exported
 from biot_bd.processor import this_processor
 from biot_bd.runs import atomic_path
 from biot_bd.windows import Windows
@@ -49,6 +51,7 @@ def export_model(
     store: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    anonymous: bool = False,
     say: Callable[[str], object] | None = None,
 ) -> Path:
     """Write a fitted pipeline as one graph from microvolts to probabilities, and prove it.
@@ -69,6 +72,9 @@ def export_model(
         looked at, and the manifest says ``validation: none``.
     overwrite : bool
         Whether an exported model in ``folder`` is replaced.
+    anonymous : bool
+        Numbers for names of subjects in what it says of itself, neither dates nor places; one of an
+        anonymous model is so without it.
     say : callable, optional
         Told in a line what is being done.
 
@@ -127,6 +133,10 @@ def export_model(
                 if (source.folder / name).is_file():
                     shutil.copyfile(source.folder / name, temporary / name)
             write_artifact(temporary, facts, trial.probe())
+            nameless = is_anonymous_model(facts["source"])
+            if anonymous or nameless:
+                anonymise_model(temporary, hashes=nameless)
+                read_artifact(temporary)
     if format == "pt2":
         import_module("biot_bd.export.engines.pt2").trust(folder)
     return folder
@@ -145,7 +155,7 @@ def _check_request(folder: Path, format: str, int8: bool, store: Any, overwrite:
             "subjects, to calibrate on the ones and be proven on the others"
         )
     if os.path.lexists(folder):
-        if not (folder / ARTIFACT).is_file():
+        if not is_exported(folder):
             raise ExportError(f"{folder}: exists and is no exported model; name a new folder")
         if not overwrite:
             raise ExportError(f"{folder}: an exported model is there; overwrite=True replaces it, or name a new folder")

@@ -94,7 +94,52 @@ def export_pt2(pipeline: Any, path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def graph_of(pipeline: Any) -> Iterator[ExportGraph]:
-    """Yield the graph of a pipeline, of a saved one, or of what was read of one."""
+    """Yield the graph of a pipeline, of a saved one, or of what was read of one.
+
+    Parameters
+    ----------
+    pipeline : Pipeline, BIOTClassifier, path or ExportSource
+        A fitted pipeline, or the folder of a saved one.
+
+    Yields
+    ------
+    ExportGraph
+        A torch module from microvolts (n, n_chans, n_times), and which channels are present
+        (n, n_chans) where ``"present"`` is among its ``input_names``, to probabilities
+        (n, n_classes) and embedding; ``n_chans`` and ``n_times`` are its sizes.
+
+    Raises
+    ------
+    ExportError
+        A step of the pipeline has no place in a graph.
+
+    See Also
+    --------
+    biot_bd.export_model : Writes it for an engine, and proves it.
+    biot_bd.hookspecs.register_exporters : The hook for other formats.
+
+    Examples
+    --------
+    Weights by name, for a format of your own; here of a tiny BIOT, trained for one epoch:
+
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from biot_bd import (
+    ...     BIOTClassifier,
+    ...     MontageMapper,
+    ...     PercentileScaler,
+    ...     load_dataset,
+    ...     prepare,
+    ... )
+    >>> from biot_bd.export import graph_of
+    >>> recordings = load_dataset("demo", "recordings", n_subjects=2, recordings=1, minutes=2)
+    >>> windows = prepare(recordings, "windows")
+    >>> size = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
+    >>> classifier = BIOTClassifier(max_epochs=1, train_split=None, verbose=0, **size)
+    >>> pipeline = make_pipeline(MontageMapper("biot-16"), PercentileScaler(), classifier)
+    >>> with graph_of(pipeline.fit(windows, windows.y)) as graph:
+    ...     print(graph.input_names, graph.n_chans, graph.n_times, len(graph.state_dict()) > 10)
+    ['x', 'present'] 16 2000 True
+    """
     with source_of(pipeline) as source:
         yield ExportGraph(source)
 

@@ -89,11 +89,15 @@ class ExportGraph(nn.Module):
         n = torch.export.Dim("n", min=1)
         try:
             with torch.no_grad():
-                return torch.export.export(self, inputs, dynamic_shapes=({0: n},) * len(inputs), strict=False)
+                program = torch.export.export(self, inputs, dynamic_shapes=({0: n},) * len(inputs), strict=False)
         except Exception as error:  # torch.export raises what the network or its own parts raise
             raise ExportError(
                 f"{self.name}: torch.export cannot follow it with a free batch ({told(error)})"
             ) from error
+        # Exporters write them into files: they name folders of this machine.
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)
+        return program
 
     @property
     def name(self) -> str:

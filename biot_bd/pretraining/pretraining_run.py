@@ -15,9 +15,10 @@ from sklearn.pipeline import Pipeline
 from biot_bd import runs
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.models import provenance_of
+from biot_bd.models.checkpoints.anonymous_model import anonymise_model
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, WEIGHTS
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, OBJECTIVES, PRETRAINING, read_pretraining
-from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
+from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER, untold_text
 from biot_bd.pretraining.chosen_objectives import chosen_objectives
 from biot_bd.pretraining.folder import check_pretraining_savable, save_pretraining
 from biot_bd.pretraining.pretrainer import Pretrainer
@@ -156,7 +157,8 @@ def pretrain(
     def fitted() -> tuple[Any, Pretrainer]:
         estimator = clone(pipeline)
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        last.set_params(log_dir=str(place.log), restart_dir=str(place.restart))
+        log = None if windows.anonymous else str(place.log)  # it names the machine and dates all
+        last.set_params(log_dir=log, restart_dir=str(place.restart))
         out = np.isin(windows.groups, left_out)
         estimator.fit(windows[~out] if left_out else windows)
         return estimator, last
@@ -174,6 +176,8 @@ def pretrain(
         record["study"] = place.study
         shutil.rmtree(place.model, ignore_errors=True)  # of a call that was killed here
         save_pretraining(estimator, place.model, record, generated=windows.generated)
+        if windows.anonymous:
+            anonymise_model(place.model, hashes=True)
         place.publish()
         processes.agreed(record)
         return record
@@ -207,6 +211,8 @@ def _check_unseen(source: Any, left_out: list[str]) -> None:
     """Raise where a model that is trained on saw who is to be held out, or nobody knows."""
     provenance = provenance_of(source)
     seen = provenance.saw(left_out)
+    if untold := provenance.cannot_tell(left_out, recordings_known=False):
+        raise ContaminationError(f"hold_out: {untold_text(str(source), untold)}; start from another model")
     if seen or not provenance.known:
         what = f"saw {', '.join(seen)}" if seen else "says nothing of whom it saw"
         raise ContaminationError(
@@ -252,10 +258,11 @@ def _record(
             "hold_out": measured,
             "data": {
                 "fingerprint": windows.fingerprint,
-                "stores": [str(table.store.resolve()) for table in windows.tables],
+                "stores": [] if windows.anonymous else [str(table.store.resolve()) for table in windows.tables],
                 "label_rule": windows.label_rule,
                 "shape": list(windows.shape),
                 "generated": windows.generated,
+                **({"anonymous": True} if windows.anonymous else {}),
             },
             "started_from": None if start is None else start.to_dict(),
             "trained_on": net.provenance_.to_dict(),

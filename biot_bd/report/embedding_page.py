@@ -72,6 +72,7 @@ def write_embedding_report(folder: str | Path, *, windows: Windows | None = None
     album = Album(made.folder)
     caution = "generated data: not a clinical result" if facts["windows"]["generated"] else None
     page = {
+        "anonymous": not facts["windows"]["folders"],
         "title": f"Embeddings by {facts['model']['model']}",
         "lead": _lead(facts),
         "banners": [*generated_banners(facts["windows"]["generated"], None, "numbers"), *_seen(provenance, subjects)],

@@ -104,6 +104,7 @@ def write_pretraining_report(folder: str | Path, *, windows: Any = None, pipelin
     if windows is None:
         reconstructed = _stored(folder)
     page = {
+        "anonymous": bool(description["record"].get("data", {}).get("anonymous")),
         "title": f"Pretraining of {description['model']['name']}",
         "lead": _lead(description),
         "banners": generated_banners(description["generated"], None, "numbers"),

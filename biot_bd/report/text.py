@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
+from biot_bd.anonymous import NOT_TOLD
 from biot_bd.number_texts import hours_text, percent_text, text_of
 from biot_bd.plots import css_colours
 from biot_bd.report.run_folder import Run
@@ -67,7 +68,7 @@ def render(template: str, page: dict[str, Any]) -> str:
         "quote": shlex.quote,
     }
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
-    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    written = NOT_TOLD if page.get("anonymous") else datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     try:
         return environment.get_template(template).render(
             page, colours=css_colours(), version=version("biot-bd"), written=written

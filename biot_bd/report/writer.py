@@ -91,7 +91,12 @@ def _write(run: Run, windows: Windows | None) -> Path:
     )
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
-    page |= {"title": title, "lead": lead, "model_size": model.size if model else None}
+    page |= {
+        "anonymous": bool(run.data.get("anonymous")),
+        "title": title,
+        "lead": lead,
+        "model_size": model.size if model else None,
+    }
     if not several:
         page |= {"events": events_page(run, assessed), "calibration": calibration_page(assessed)}
         page |= _looked_into(run, windows, no_model)

@@ -6,6 +6,7 @@ from .frozen_probes import check_frozen_probe as check_frozen_probe
 from .label_rules import check_label_rule as check_label_rule
 from .losses import check_loss as check_loss
 from .metrics import check_metric as check_metric
+from .model_stores import check_model_store as check_model_store
 from .models import check_model as check_model
 from .montages import check_montage as check_montage
 from .objectives import check_objective as check_objective

@@ -24,6 +24,7 @@ CHECKS = {
     "exporters": "check_exporter",
     "engines": "check_engine",
     "frozen_probes": "check_frozen_probe",
+    "model_stores": "check_model_store",
 }
 
 

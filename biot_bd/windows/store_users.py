@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from biot_bd.windows.windows import Windows
 
 USERS = "users"
+ANONYMOUS = "a run or model that is not named"
+"""Who uses anonymous windows: a path could name a person."""
 
 
 @dataclass(frozen=True)
@@ -81,26 +83,31 @@ def note_user(windows: Windows, folder: Path) -> None:
 
     A store that cannot be written is left as it is: nobody with these rights can replace it.
     """
+    where = ANONYMOUS if windows.anonymous else str(folder.resolve())
     for path, table in _note_files(windows, folder):
         with suppress(OSError):
-            write_json(path, {"path": str(folder.resolve()), "table": table})
+            write_json(path, {"path": where, "table": table})
 
 
 @contextmanager
 def forgotten_with(windows: Windows, folder: Path) -> Iterator[None]:
     """Take the notes of a user back whose folder is gone when the block ends: it failed at once."""
+    others = {path for path, _ in _note_files(windows, folder) if windows.anonymous and path.exists()}
     try:
         yield
     finally:
         if not folder.is_dir():
-            for path, _ in _note_files(windows, folder):
+            for path in {path for path, _ in _note_files(windows, folder)} - others:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
 
 def _note_files(windows: Windows, folder: Path) -> Iterable[tuple[Path, str]]:
-    """Return the note of a user in each store, and the fingerprint of the table there."""
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    """Return the note of a user in each store, and the fingerprint of the table there.
+
+    Users of anonymous windows have one note together: the hash of a path could be guessed.
+    """
+    name = "used" if windows.anonymous else hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return [(t.store / USERS / f"{name}-{t.fingerprint}.json", t.fingerprint) for t in windows.tables]
 
 
@@ -137,5 +144,7 @@ def forget_users(store: Path) -> None:
 def told(users: Iterable[StoreUser], limit: int = 3) -> str:
     """Name the first users, for a message."""
     gone = " (moved or deleted since)"
-    paths = sorted({f"{os.fspath(user.path)}{'' if user.path.is_dir() else gone}" for user in users})
+    known = {ANONYMOUS} & {os.fspath(user.path) for user in users}
+    others = {os.fspath(user.path) for user in users} - known
+    paths = sorted(known | {f"{path}{'' if Path(path).is_dir() else gone}" for path in others})
     return ", ".join(paths[:limit]) + (f" and {len(paths) - limit} more" if len(paths) > limit else "")

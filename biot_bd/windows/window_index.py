@@ -57,6 +57,7 @@ class Manifest(TypedDict):
     sfreq: float
     resample: str
     generated: bool
+    anonymous: NotRequired[bool]
 
 
 _TIMES = ("start_s", "stop_s", "seizure_fraction")
@@ -110,6 +111,7 @@ class StoreTable:
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
         self.generated = bool(manifest["generated"])
+        self.anonymous = bool(manifest.get("anonymous", False))
         self.frame = present_version(_read_table(folder / TABLE), table.get("version", 1), folder / TABLE)
         self.percentiles: NDArray[np.float32] = np.array(read_array(folder / PERCENTILES))
         if self.percentiles.dtype != np.float32:

@@ -102,6 +102,8 @@ class Windows:
         Name of the label rule, with parameters that are not its defaults.
     generated : bool
         Whether any of the data is generated; every output must say so.
+    anonymous : bool
+        Whether any of the data is named by numbers (``prepare(anonymous=True)``).
     folder : Path or None
         What :meth:`open` takes; None for windows of several stores.
     fingerprint : str
@@ -491,6 +493,11 @@ class Windows:
     def generated(self) -> bool:
         """Whether any of the data is generated."""
         return any(table.generated for table in self._source.tables)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether any of the data is named by numbers; what is made of it names nobody, either."""
+        return any(table.anonymous for table in self._source.tables)
 
     @property
     def fingerprint(self) -> str:

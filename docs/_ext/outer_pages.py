@@ -1,12 +1,25 @@
-"""Pages that stand outside of ``docs/`` become pages of the site, and links to them lead there."""
+"""Pages that stand outside of ``docs/`` become pages of the site, and links to them lead there.
 
+Links within them are turned, and links to a script of the gallery lead to the page that it makes.
+"""
+
+import os
+import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 #: File, relative to ``docs/`` -> name of its page.
-PAGES = {"../benchmarks/RESULTS.md": "benchmark-results", "../CHANGELOG.md": "changes"}
+PAGES = {
+    "../benchmarks/RESULTS.md": "benchmark-results",
+    "../CHANGELOG.md": "changes",
+    "../CONTRIBUTING.md": "contributing",
+    "../CODE_OF_CONDUCT.md": "conduct",
+}
 FOLDER = "outside"
+#: Folder of scripts -> folder of their pages.
+GALLERIES = {"walks": "learn", "gallery": "examples"}
+LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 
 
 def _copy(app: Sphinx) -> None:
@@ -18,9 +31,24 @@ def _copy(app: Sphinx) -> None:
             page.write_text(text, encoding="utf-8")
 
 
+def turned(link: str, docname: str) -> str:
+    """Return where a link of a page leads on the site."""
+    folder, _, name = docname.rpartition("/")
+    source = {page: Path(path).parent for path, page in PAGES.items()}.get(name) if folder == FOLDER else None
+    target = os.path.normpath(link if source is None else source / link).removeprefix("../docs/")
+    gallery = re.fullmatch(rf"({'|'.join(GALLERIES)})/(\w+)\.py", target)
+    if target in PAGES:
+        target = f"{FOLDER}/{PAGES[target]}.md"
+    elif gallery:
+        target = f"{GALLERIES[gallery[1]]}/{gallery[2]}.rst"
+    elif source is None:
+        return link
+    return os.path.relpath(target, folder or ".")
+
+
 def _turn_links(app: Sphinx, docname: str, text: list[str]) -> None:
-    for source, name in PAGES.items():
-        text[0] = text[0].replace(f"]({source}", f"]({FOLDER}/{name}.md")
+    if "/" not in docname or docname.startswith(f"{FOLDER}/"):
+        text[0] = LINK.sub(lambda found: f"]({turned(found[1], docname)}", text[0])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

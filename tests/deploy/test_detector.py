@@ -273,8 +273,10 @@ def test_a_recalibration_beside_the_model_is_said_not_to_be_applied(model, tmp_p
 
 
 def test_a_model_of_generated_data_says_so(model, tmp_path):
-    folder = save_pipeline(load_pipeline(model), tmp_path / "made", record={"data": {"generated": True}})
-    assert "model trained on generated data: not for patients" in Detector.load(folder).notes
+    record = {"title": "small BIOT", "data": {"generated": True}}
+    folder = save_pipeline(load_pipeline(model), tmp_path / "made", record=record)
+    told = "demonstration: model trained on generated data, never for clinical use (small BIOT)"
+    assert told in Detector.load(folder).notes
     assert not any("generated" in note for note in Detector.load(model).notes)
 
 

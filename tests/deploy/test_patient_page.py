@@ -199,8 +199,15 @@ def test_training_and_generated_data_are_notices(night, tmp_path):
     assert "A subject of this name trained the model" in page_of(
         tmp_path, replace(night, in_training={"recording": False, "subject": "clinic/1"})
     )
-    generated = page_of(tmp_path, replace(night, notes=["model trained on generated data: not for patients"]))
-    assert generated.count("trained on generated data") == 1
+    # The second is how it was said before, in records of detections.
+    for told in (
+        "demonstration: model trained on generated data, never for clinical use (a <small> BIOT)",
+        "model trained on generated data: not for patients",
+    ):
+        generated = page_of(tmp_path, replace(night, notes=[told]))
+        assert generated.count("trained on generated data") == 1
+        assert generated.count('class="notice strong"') == 1
+        assert "<small>" not in generated
 
 
 def at(night, hours, duration_s=None):

@@ -74,6 +74,32 @@ def test_an_event_opens_in_the_viewer_where_it_lies(browser: Any, report: Path) 
         assert page.evaluate("() => document.activeElement.dataset.eeg") == button.get_attribute("data-eeg")
 
 
+# Two stops in front of the last button are passed within one frame, as by a held key, so nothing above it is drawn yet.
+LAST_BUTTON = """async () => {
+  document.documentElement.style.scrollBehavior = "auto";
+  const stops = [...document.querySelectorAll("a[href], button, summary, [tabindex]")]
+    .filter((e) => e.tabIndex >= 0 && e.checkVisibility({ contentVisibilityAuto: false }));
+  const button = [...document.querySelectorAll("ul.gallery button")].at(-1), at = stops.indexOf(button);
+  for (const stop of stops.slice(at - 2, at + 1)) stop.focus();
+  const tops = [];
+  for (let frame = 0; frame < 6; frame++) {
+    await new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
+    tops.push(Math.round(button.getBoundingClientRect().top));
+  }
+  return tops;
+}"""
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_a_focused_button_stays_in_the_window_while_pictures_above_it_are_drawn(
+    browser: Any, report: Path, width: int
+) -> None:
+    with open_page(browser, report, width=width) as page:
+        tops = page.evaluate(LAST_BUTTON)
+        assert len(set(tops)) == 1
+        assert 0 <= tops[0] < page.viewport_size["height"] - 20
+
+
 def test_the_viewer_fits_a_phone(browser: Any, report: Path) -> None:
     with open_page(browser, report, width=PHONE) as page:
         page.locator("button[data-eeg]").first.click()

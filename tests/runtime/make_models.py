@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from deploy_files import BIPOLAR, REFERENTIAL, write_edf
+from deploy_files import BIPOLAR, ELECTRODES, REFERENTIAL, write_edf
 from small_model import save_small_model
 
 from biot_bd import EventDetector
@@ -34,6 +34,10 @@ def make(folder: Path, recordings: list[Path]) -> None:
     write_edf(data / "p01" / "loud.edf", seconds=300, seed=2, loud=(100, 200))
     write_edf(data / "p02" / "few.edf", REFERENTIAL[:12], seconds=120, seed=3, loud=(30, 60))
     write_edf(data / "p02" / "flat.edf", seconds=120, seed=4, sfreq=200, flat=BIPOLAR[:2])
+    # As the check of the public board has it, and one of each montage for the model that comes with the package.
+    write_edf(folder / "board" / "unipolar.edf", [f"{name}-Avg" for name in ELECTRODES], seconds=2)
+    write_edf(folder / "board" / "bipolar.edf", seconds=60, seed=5)
+    write_edf(folder / "board" / "referential.edf", REFERENTIAL, seconds=60, seed=6)
     for path in recordings:
         target = data / path.parent.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -87,6 +87,25 @@ def contained(folder: Path, exported: str) -> None:
     check([row["onset"] for row in rows(table)] == [row["onset"] for row in expected], f"{table}: other events")
 
 
+def board(folder: Path) -> None:
+    """Run what ``docker/szcore`` runs, with the demonstration model that is installed."""
+    from biot_bd.deploy.demo_model import shipped
+
+    for source in sorted((folder / "board").glob("*.edf")):
+        table = folder / "out" / f"board-{source.stem}.tsv"
+        variables = {"INPUT": source.name, "OUTPUT": str(table), "DATA": str(source.parent)}
+        run(sys.executable, "-m", "biot_bd.deploy.container", **variables, MODEL=str(shipped() / "exports" / "onnx"))
+        found = rows(table)
+        check(
+            {row["recordingDuration"] for row in found} == {"2.00" if source.stem == "unipolar" else "60.00"},
+            str(found),
+        )
+        check(
+            all("demonstration" in row["model"] for row in found), f"{table}: does not say that it is a demonstration"
+        )
+    print("runtime: the container of the public board: three tables", flush=True)
+
+
 def main(folder: Path) -> None:
     for name in MUST_FAIL:
         check(importlib.util.find_spec(name) is None, f"{name} can be imported here")
@@ -111,6 +130,7 @@ def main(folder: Path) -> None:
         live(folder, exported)
         contained(folder, exported)
         biot_bd("models", "audit", folder / exported)
+    board(folder)
     for command in (
         ["detect", folder / "model", data, "-o", out / "saved"],
         ["doctor", data],

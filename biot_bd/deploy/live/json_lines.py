@@ -29,6 +29,8 @@ class Lines(AbstractContextManager["Lines"]):
         Whether lines go to stdout.
     on_gone : callable, optional
         Called once when nobody reads stdout any more.
+    dated : bool
+        Whether a line says the wall clock's time.
 
     Attributes
     ----------
@@ -42,10 +44,15 @@ class Lines(AbstractContextManager["Lines"]):
     """
 
     def __init__(
-        self, log: str | os.PathLike[str] | None = None, *, echo: bool = True, on_gone: Callable[[], None] | None = None
+        self,
+        log: str | os.PathLike[str] | None = None,
+        *,
+        echo: bool = True,
+        on_gone: Callable[[], None] | None = None,
+        dated: bool = True,
     ) -> None:
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
-        self._echo, self._on_gone, self._where = echo, on_gone, log
+        self._echo, self._on_gone, self._where, self._dated = echo, on_gone, log, dated
         self._log: TextIO | None = None
         if log is not None:
             try:
@@ -56,7 +63,8 @@ class Lines(AbstractContextManager["Lines"]):
 
     def write(self, line: dict[str, Any]) -> None:
         """Write one line."""
-        line = to_jsonable({**line, "at": datetime.now(UTC).isoformat(timespec="milliseconds")})
+        at = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")} if self._dated else {}
+        line = to_jsonable({**line, **at})
         text = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
         if self._echo:
             self._print(text)

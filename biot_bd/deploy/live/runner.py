@@ -170,6 +170,8 @@ class Session:
         Whether each decision gets a line.
     max_gap_s, jitter_s : float
         See :class:`~biot_bd.deploy.live.LiveDetector`.
+    anonymous : bool
+        Keep what went wrong out of lines: it names the source.
     """
 
     detector: Detector
@@ -184,6 +186,7 @@ class Session:
     decisions: bool = False
     max_gap_s: float = 5.0
     jitter_s: float = 0.2
+    anonymous: bool = False
 
     def run(
         self,
@@ -266,6 +269,6 @@ class Session:
             hub.status({**last, **live.status()})
         if self.output is not None and ended.result.detection.duration_s >= SHORTEST_S:
             ended = replace(ended, output=write_events(self.output, ended.result.detection, self.format))
-        reason = ended.reason if ended.error is None else f"failed: {ended.error}"
+        reason = ended.reason if ended.error is None or self.anonymous else f"failed: {ended.error}"
         self.lines.write({"type": "end", "reason": reason, "model": self.model, **ended.result.as_dict()})
         return ended

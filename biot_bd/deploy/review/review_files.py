@@ -19,6 +19,7 @@ from typing import Any, NotRequired, TypedDict
 
 from filelock import FileLock
 
+from biot_bd.anonymous import NOT_TOLD
 from biot_bd.deploy.review.marks import Mark, MarkFacts, Review
 from biot_bd.events.files import BACKGROUND, SHORTEST_S
 from biot_bd.exceptions import ReviewConflictError, ReviewError
@@ -286,7 +287,7 @@ def save_review(results: str | os.PathLike[str], review: Review) -> Path:
             raise ReviewConflictError(
                 f"{review.recording}: saved elsewhere since (revision {found}, not {review.revision}); read it again"
             )
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = NOT_TOLD if review.source == NOT_TOLD else datetime.now(UTC).isoformat(timespec="seconds")
         review = replace(
             review, revision=found + 1, started=review.started or now, saved=now, software=f"biot_bd {__version__}"
         )

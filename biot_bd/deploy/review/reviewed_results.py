@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict
 
+from biot_bd.anonymous import NUMBERS
 from biot_bd.deploy.detection_record import (
     ENDING,
     FORMAT,
@@ -119,6 +121,10 @@ class ReviewedResults:
             raise ReviewError(
                 f"{results}: holds no detections to review (no file *{ENDING}); give a folder that biot-bd detect wrote, "
                 "or run it again with this version"
+            )
+        if (self.results / NUMBERS).is_file() and not re.fullmatch(r"reviewer-\d+", reviewer):
+            raise ReviewError(
+                f"{results}: anonymous results, so the reviewer has a number, too: reviewer-1, reviewer-2, ...; found {reviewer!r}"
             )
         self._records: dict[str, tuple[int, DetectionRecord]] = {}
         self._summaries: dict[str, tuple[int, _Summary]] = {}

@@ -20,6 +20,7 @@ from biot_bd.deploy.serving.http import PageHandler, PageHost
 from biot_bd.exceptions import ReviewConflictError
 from biot_bd.io.notes import one_line
 from biot_bd.json_values import check_values
+from biot_bd.models.checkpoints.demonstration import demonstration_among
 from biot_bd.viewer import viewer_assets
 
 TOKEN = "X-Review-Token"
@@ -202,6 +203,7 @@ class _Handler(PageHandler):
             "model": record.model["name"],
             "source": record.recording["path"],
             "in_training": record.detection.in_training,
+            "demonstration": demonstration_among(record.detection.notes),
             "detections": events,
             "types": list(seizure_types().items()),
         }

@@ -22,7 +22,7 @@ from torch import nn
 
 from biot_bd.exceptions import ContaminationError
 from biot_bd.models import provenance_of
-from biot_bd.models.checkpoints.provenance import Provenance, canonical_name, check_clean, some
+from biot_bd.models.checkpoints.provenance import Provenance, canonical_name, check_clean, some, untold_text
 
 PARAMETER = "pretrained"
 ACCEPT = "or set allow_contaminated=True, which is then written into every result"
@@ -250,12 +250,24 @@ def _problems(
     doubtful = _doubtful(provenance, by_name - {subject for _, subject, _ in by_content}, recordings)
     try:
         _check_names(provenance, names)
-        check_clean(provenance, [canonical_name(name) for name in names if name not in doubtful] or names)
+        compared = [canonical_name(name) for name in names if name not in doubtful] or names
+        check_clean(provenance, compared, recordings_compared=True)
     except ContaminationError as error:
         if not doubtful or doubtful != set(names):
             yield str(error), (by_name - doubtful if provenance.known and by_name - doubtful else set(names))
     if doubtful:
         yield _doubt_text(provenance.source, doubtful), doubtful
+    told = _told_by_content(recordings)
+    untold = provenance.cannot_tell([name for name in names if name not in told], recordings_known=False)
+    if untold and provenance.known:
+        yield f"{untold_text(provenance.source, untold)}; prepare the recordings again, {ACCEPT}", set(untold)
+
+
+def _told_by_content(recordings: pd.DataFrame | None) -> set[str]:
+    """Return the subjects all of whose recordings are told by their content."""
+    if recordings is None:
+        return set()
+    return set(recordings["subject"]) - set(recordings.loc[recordings["digest"].isna(), "subject"])
 
 
 def _seen_by_content(provenance: Provenance, recordings: pd.DataFrame | None) -> list[tuple[str, str, list[str]]]:
@@ -323,7 +335,12 @@ def comparison_notes(origins: Sequence[Origin], recordings: pd.DataFrame | None)
     lines = []
     for origin in origins:
         there = "" if origin.provenance.tells_recordings else "it does not tell which recordings it was trained on"
-        if reason := there or here:
+        if recordings is not None and origin.provenance.cannot_tell(recordings["subject"], recordings_known=False):
+            lines.append(
+                f"{origin.provenance.source}: compared by recordings alone, as subjects have numbers for names on one side "
+                "(--anonymous); other recordings of the subjects that it was trained on would not be noticed"
+            )
+        elif reason := there or here:
             lines.append(f"{origin.provenance.source}: compared with the subjects by name alone, as {reason}")
     return lines
 

@@ -21,6 +21,7 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     classifier_spec,
     description_file,
     inner_specs,
+    is_exported,
     weights_file,
 )
 from biot_bd.models.checkpoints.pretraining_folder import PRETRAINING, checked_file, is_pretraining, read_pretraining
@@ -243,7 +244,7 @@ def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenan
 def _of_folder(folder: Path, source: str) -> Provenance:
     if sidecar_of(folder).is_file():
         return _of_sidecar(sidecar_of(folder), source)
-    if (folder / ARTIFACT).is_file():
+    if is_exported(folder):
         with naming(folder / ARTIFACT):
             seen = read_json(folder / ARTIFACT)["source"]["trained_on"]
             return Provenance(source, (), known=False) if seen is None else Provenance.from_dict(seen, source)

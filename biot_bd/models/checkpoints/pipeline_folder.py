@@ -21,7 +21,9 @@ from biot_bd.runs import read_json
 FORMAT = "biot_bd pipeline"
 PIPELINE = "pipeline.json"
 ARTIFACT = "artifact.json"
-"""What describes an exported model: see :mod:`biot_bd.export.artifact`."""
+"""What describes an exported model (:mod:`biot_bd.export.artifact`) or a registered version."""
+REGISTERED = "biot_bd registered model"
+"""The ``format`` in the ``artifact.json`` of a version of the model registry."""
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
@@ -35,6 +37,21 @@ def description_file(folder: Path) -> Path | None:
         if isinstance(config, Mapping) and config.get("format") == FORMAT:
             return folder / CONFIG
     return None
+
+
+def is_exported(folder: Path) -> bool:
+    """Return whether a folder holds an exported model, which nobody mistakes for a version of the
+    model registry: that is a saved model with an ``artifact.json`` of its own.
+    """
+    if not (folder / ARTIFACT).is_file():
+        return False
+    if not (folder / PIPELINE).is_file():
+        return True
+    try:
+        found = read_json(folder / ARTIFACT)
+    except ValueError:
+        return True  # who reads it says what is wrong
+    return not (isinstance(found, Mapping) and found.get("format") == REGISTERED)
 
 
 def classifier_spec(description: Mapping[str, Any]) -> dict[str, Any]:

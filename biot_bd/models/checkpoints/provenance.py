@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from biot_bd.anonymous import is_anonymous, is_published, numbered_subjects, shuffled
 from biot_bd.exceptions import ContaminationError
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.runs import to_jsonable
@@ -130,6 +131,30 @@ class Provenance:
         """
         return sorted({subject for seen in self.recordings for subject in seen.subjects_of(digest)})
 
+    def cannot_tell(self, subjects: Iterable[Any], recordings_known: bool) -> list[str]:
+        """Return those of ``subjects`` of whom neither a name nor a recording can tell, sorted.
+
+        Parameters
+        ----------
+        subjects : iterable of str
+            Full names, published ones, own ones or numbers.
+        recordings_known : bool
+            Whether their recordings are compared, too.
+
+        Notes
+        -----
+        A number says nothing beside the names of another store, nor a name beside numbers: there,
+        recordings alone can be compared, if both sides tell theirs.
+        """
+        told = {subject for seen in self.recordings for subject, _ in seen.subjects}
+        private = {name for seen in self.trained_on for name in seen.subjects or () if not is_published(name)}
+        found = []
+        for name in sorted({str(subject) for subject in subjects}):
+            others = {one for one in private if _is_beside(name, one)}
+            if others and not (recordings_known and others <= told):
+                found.append(name)
+        return found
+
     def saw(self, subjects: Iterable[Any]) -> list[str]:
         """Return those of ``subjects`` that the checkpoint was trained on, sorted."""
         names = {str(subject) for subject in subjects}
@@ -167,6 +192,57 @@ class Provenance:
         more = tuple(seen for seen in other.trained_on if seen not in self.trained_on)
         recordings = tuple(seen for seen in other.recordings if seen not in self.recordings)
         return Provenance(self.source, self.trained_on + more, self.known and other.known, self.recordings + recordings)
+
+    def without_names(
+        self, source: str | None = None, published: Iterable[Seen] = (), names: Mapping[str, str] | None = None
+    ) -> Provenance:
+        """Return the same with numbers for subjects; salted digests of recordings stay.
+
+        Names that publishers of open data sets gave, and entries of published checkpoints, stay.
+        ``known`` becomes False where a subject of whom no recording is told loses the name, or a
+        whole data set does: nobody could compare those any more.
+
+        Parameters
+        ----------
+        source : str, optional
+            Name of the model; None: ``"a model"``, as the own one may be a path.
+        published : iterable of Seen
+            Entries that stay as they are.
+        names : mapping of str to str, optional
+            What subjects are called instead, where that is settled already; all of them.
+
+        See Also
+        --------
+        biot_bd.anonymous.PUBLISHED : The names that stay.
+
+        Examples
+        --------
+        >>> from biot_bd.models import Provenance
+        >>> seen = Provenance("Smith").extended(
+        ...     ["clinic/Smith"], recordings=[("clinic/Smith", "0a" * 16)]
+        ... )
+        >>> told = seen.without_names()
+        >>> told.source, told.known, told.trained_on[0].subjects[0][-12:]
+        ('a model', True, '/subject-001')
+        >>> [name[-12:] for name in told.saw_recording("0a" * 16)]
+        ['/subject-001']
+        """
+        stay = set(published)
+        private = [seen for seen in self.trained_on if seen not in stay]
+        told = {subject for seen in self.recordings for subject, _ in seen.subjects}
+        if names is None:
+            names = numbered_subjects(shuffled([*told, *(one for seen in private for one in seen.subjects or ())]))
+        lost = {old for old, new in names.items() if old != new} - told
+        whole = any(seen.subjects is None for seen in private)
+        trained_on = [seen for seen in self.trained_on if seen in stay]
+        for seen in private:
+            trained_on += _group((names[one] for one in seen.subjects or ()), _plain_word(seen.how))
+        recordings = tuple(
+            replace(seen, subjects=tuple(sorted((names[subject], digests) for subject, digests in seen.subjects)))
+            for seen in self.recordings
+        )
+        known = self.known and not lost and not whole
+        return Provenance(source or "a model", tuple(dict.fromkeys(trained_on)), known, recordings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it; :meth:`from_dict` takes it back."""
@@ -236,6 +312,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else text[:100] + "..."
 
 
+_HOWS = ("supervised", "unsupervised", "self-supervised")
+
+
+def _plain_word(how: str) -> str:
+    """Return how something was learnt if it is a usual word; free text may name anybody."""
+    return how if how in _HOWS else "unknown"
+
+
 def _dataset_of(subject: str) -> str:
     return subject.rpartition("/")[0] or subject
 
@@ -260,7 +344,11 @@ def sidecar_of(path: str | os.PathLike[str]) -> Path:
 
 
 def check_clean(
-    provenance: Provenance | None, test_subjects: Sequence[Any] | None, *, allow: bool = False
+    provenance: Provenance | None,
+    test_subjects: Sequence[Any] | None,
+    *,
+    allow: bool = False,
+    recordings_compared: bool = False,
 ) -> str | None:
     """Refuse a checkpoint that saw a subject who shall test it.
 
@@ -272,6 +360,9 @@ def check_clean(
         Full names of the test subjects; None or empty where the data name no subjects.
     allow : bool
         Go on all the same; the text that is returned must then stand in every result.
+    recordings_compared : bool
+        The caller compares recordings by their content.  Where one side has numbers for names
+        (``--anonymous``), nothing else can tell.
 
     Returns
     -------
@@ -298,7 +389,7 @@ def check_clean(
     Traceback (most recent call last):
     biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit ...
     """
-    problem = None if provenance is None else _problem(provenance, test_subjects)
+    problem = None if provenance is None else _problem(provenance, test_subjects, recordings_compared)
     if problem is None:
         return None
     text, remedy = problem
@@ -307,7 +398,9 @@ def check_clean(
     return f"contaminated: {text}"
 
 
-def _problem(provenance: Provenance, test_subjects: Sequence[Any] | None) -> tuple[str, str] | None:
+def _problem(
+    provenance: Provenance, test_subjects: Sequence[Any] | None, recordings_compared: bool
+) -> tuple[str, str] | None:
     name = provenance.source
     accept = "or set allow_contaminated=True, which is then written into every result"
     subjects = [] if test_subjects is None else [str(subject) for subject in test_subjects]
@@ -331,7 +424,24 @@ def _problem(provenance: Provenance, test_subjects: Sequence[Any] | None) -> tup
             f"{name}: nothing tells what it was trained on",
             f'write that into {where} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
         )
+    if untold := provenance.cannot_tell(subjects, recordings_compared):
+        return untold_text(name, untold), f"prepare the recordings again, so that they are told by content, {accept}"
     return None
+
+
+def untold_text(source: str, subjects: Sequence[str]) -> str:
+    """Return what a message says of subjects of whom numbers hide whether they were seen."""
+    return (
+        f"{source}: nobody can tell whether it was trained on {some(subjects, 12)}, as subjects have numbers for names on one "
+        "side (--anonymous), so that recordings alone could be compared, and those are not all told"
+    )
+
+
+def _is_beside(one: str, other: str) -> bool:
+    """Return whether a name and a number, or numbers of two stores, say nothing of each other."""
+    if is_published(one) or is_published(other) or not (is_anonymous(one) or is_anonymous(other)):
+        return False
+    return _dataset_of(one) != _dataset_of(other)
 
 
 def canonical_name(subject: str) -> str:

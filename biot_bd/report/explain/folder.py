@@ -223,7 +223,7 @@ def reasons(model: Model, source: Source, window: ExplainedWindow) -> list[str]:
     if window.generated:
         found.append("the recording was made by a program, not by a brain")
     if source.generated:
-        found.append("the model was trained on generated recordings")
+        found.append("the model was trained on generated recordings: a demonstration, never for clinical use")
     if not source.scored:
         found.append("nothing beside the model says how it does on patients that it never saw")
     # Said above, of recording and model.

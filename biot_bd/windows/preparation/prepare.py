@@ -21,13 +21,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biot_bd import registry
+from biot_bd.anonymous import (
+    Numbers,
+    check_key,
+    numbers_file,
+    read_numbers,
+    subjects_of_key,
+    write_key,
+    write_numbers,
+)
 from biot_bd.exceptions import (
     PreparationError,
     RecordingError,
     StoreInUseError,
     TooShortError,
 )
-from biot_bd.io.channel_readers import may_be_plain_edf
+from biot_bd.io.channel_readers import may_be_plain_edf, source_file
+from biot_bd.io.digest import recording_digest
 from biot_bd.runs import DISK_FAULTS, fingerprint, make_folder, note_done, to_jsonable, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
@@ -38,6 +48,12 @@ from biot_bd.windows.labels import (
     needs_annotations,
     rule_times,
     settled_rule,
+)
+from biot_bd.windows.preparation.anonymity import (
+    Anonymous,
+    anonymous_outcomes,
+    check_kind,
+    words_of,
 )
 from biot_bd.windows.preparation.recording import (
     Job,
@@ -103,6 +119,8 @@ def prepare(
     n_jobs: int = 1,
     on_error: str = "raise",
     overwrite: bool = False,
+    anonymous: bool = False,
+    key: str | os.PathLike[str] | None = None,
 ) -> Windows:
     """Harmonise, resample, label and store recordings as windows that can be read at once.
 
@@ -157,6 +175,13 @@ def prepare(
     overwrite : bool
         Replace windows that a run or a trained model uses, that are of other signals, or of other
         recordings.  Without it such a call raises and leaves the store as it is.
+    anonymous : bool
+        Name recordings and subjects by numbers, and write neither names of files, dates nor free
+        text of annotations.  Numbers stay in later calls; the pseudonyms of published data sets
+        (:data:`biot_bd.anonymous.PUBLISHED`) stay as they are.
+    key : path, optional
+        With ``anonymous``, a private table that tells who is who, outside of ``folder``; without
+        it nothing does.
 
     Returns
     -------
@@ -169,7 +194,8 @@ def prepare(
         A recording cannot be prepared (``on_error="raise"``), or none can.
     ValueError
         A parameter makes no sense, descriptions lack names or name a recording twice, or the folder
-        holds a store of other signals, or of none of these recordings.
+        holds a store of other signals, of none of these recordings, or one that is anonymous where
+        the call is not, or the other way round.
     StoreInUseError
         The store's windows would change, and a run or a model uses them.
 
@@ -215,7 +241,15 @@ def prepare(
         dtype=dtype,
     )
     table = TableSettings(rule, *times, float(sfreq), resample, on_bad)
-    return _Preparation(dataset, Path(folder).resolve(), signals, table, n_jobs, on_error, overwrite).run()
+    if key is not None and not anonymous:
+        raise ValueError("key tells who is who in an anonymous store; give anonymous=True (--anonymous), or no key")
+    place = Path(folder).resolve()
+    table_of_names = None if key is None else check_key(key, place)
+    made = _Preparation(dataset, place, signals, table, n_jobs, on_error, overwrite, anonymous, table_of_names)
+    windows = made.run()
+    if table_of_names is not None:
+        write_key(table_of_names, made.key_rows())
+    return windows
 
 
 class _Preparation:
@@ -230,22 +264,31 @@ class _Preparation:
         n_jobs: int,
         on_error: str,
         overwrite: bool,
+        anonymous: bool,
+        key: Path | None,
     ) -> None:
-        self.folder, self.signals, self.table = folder, signals, table
-        self.n_jobs, self.on_error, self.overwrite = n_jobs, on_error, overwrite
+        self.key = key
+        self.folder, self.signals, self.given_table, self.dataset = folder, signals, table, dataset
+        self.n_jobs, self.on_error, self.overwrite, self.anonymous = n_jobs, on_error, overwrite, anonymous
         self.generated = bool(getattr(dataset, "generated", False))
-        self.outcomes = _outcomes(dataset)
+        self.numbers: Numbers | None = None
+        self._identify()
+
+    def _identify(self) -> None:
+        """Set what the folder shall hold: recordings, their names, the table, the fingerprint."""
         self.failures: list[_Failure] = []
         self.names: list[str] = []
-        self.jobs = self._make_jobs(dataset)
+        self.own_names: dict[str, tuple[str, str]] = {}
+        self.outcomes = _outcomes(self.dataset)
+        self.jobs, table = self._make_jobs(), self.given_table
         descriptions = {description for job in self.jobs for description in job.descriptions}
         self.table = replace(table, rule=settled_rule(table.rule, descriptions))
-        self.prefer = _prefer(self.jobs, signals)
+        self.prefer = _prefer(self.jobs, self.signals)
         self.fingerprint = fingerprint(
             {
                 "jobs": [[job.recording, job.subject, job.fingerprint] for job in self.jobs],
                 "failures": [asdict(failure) for failure in self.failures],
-                "signals": signals.fingerprint(),
+                "signals": self.signals.fingerprint(),
                 "table": self.table.as_dict(),
                 "generated": self.generated,
                 "outcomes": self.outcomes,
@@ -257,6 +300,8 @@ class _Preparation:
         if not self._complete():
             make_folder(self.folder)
             with _locked(self.folder):
+                if self.anonymous and numbers_file(self.folder) != self.numbers_there:
+                    self._identify()  # another process has just given numbers
                 if not self._complete():  # another process may just have done it
                     self._prepare()
         manifest = store.read_manifest(self.folder)
@@ -272,9 +317,12 @@ class _Preparation:
             warnings.warn(shared, stacklevel=3)
         return windows
 
-    def _make_jobs(self, dataset: Any) -> list[Job]:
-        jobs = []
-        for job in make_jobs(dataset):
+    def _make_jobs(self) -> list[Job]:
+        jobs, found = [], make_jobs(self.dataset)
+        if self.anonymous:
+            self._number(found)
+            found.sort(key=lambda job: job.recording)
+        for job in found:
             self.names.append(job.recording)
             try:
                 job.identify(self.signals)
@@ -282,6 +330,35 @@ class _Preparation:
             except (OSError, RecordingError) as error:
                 self._failed(job, "unreadable", str(error))
         return jobs
+
+    def _number(self, jobs: list[Job]) -> None:
+        """Name recordings by numbers, those that they had before where the store knows them."""
+        self.numbers_there = numbers_file(self.folder)
+        self.numbers, words = read_numbers(self.folder), words_of(self.given_table.rule)
+        contents = [self._content(job) for job in jobs]
+        rows = [(job.subject, content) for job, content in zip(jobs, contents, strict=True)]
+        names = self.numbers.names_of(rows, {} if self.key is None else subjects_of_key(self.key))
+        instead = {job.recording: one.recording for job, one in zip(jobs, names, strict=True)}
+        for job, one, content in zip(jobs, names, contents, strict=True):
+            self.own_names[one.recording] = job.recording, job.subject
+            job.recording, job.subject, job.namespace_from = one.recording, one.subject, None
+            job.anonymous = Anonymous(content, words)
+        self.outcomes = anonymous_outcomes(self.outcomes, instead)
+
+    def _content(self, job: Job) -> str | None:
+        try:
+            return recording_digest(job.raw)
+        except (OSError, RecordingError):
+            return None  # what is wrong with it is told when it is identified
+
+    def key_rows(self) -> list[dict[str, str]]:
+        """Return who is who, for the owner's own table."""
+        rows = []
+        for job in self.jobs:
+            (name, subject), file = self.own_names[job.recording], source_file(job.raw)
+            new = {"recording": job.recording, "subject": job.subject}
+            rows.append({**new, "name": name, "subject_name": subject, "file": "" if file is None else str(file)})
+        return rows
 
     def _annotations(self) -> dict[str, Any]:
         """Return what is annotated beside seizures; nothing for stores that have none."""
@@ -291,7 +368,8 @@ class _Preparation:
     def _failed(self, job: Job, outcome: str, detail: str) -> None:
         if self.on_error == "raise":
             raise PreparationError(f"{job.where}: {detail}; on_error='skip' leaves such recordings out")
-        self.failures.append(_Failure(job.recording, job.subject, outcome, detail))
+        told = "" if self.anonymous else detail  # names of files, among others
+        self.failures.append(_Failure(job.recording, job.subject, outcome, told))
 
     def _complete(self) -> bool:
         """Return whether the folder holds exactly what this call would make."""
@@ -299,6 +377,7 @@ class _Preparation:
             manifest = store.read_manifest(self.folder)
         except FileNotFoundError:
             return False
+        check_kind(manifest, self.folder, self.anonymous)
         if self.overwrite and manifest["signals_fingerprint"] != self.signals.fingerprint():
             return False
         self._check_same_signals(manifest)
@@ -388,6 +467,8 @@ class _Preparation:
     def _prepare(self) -> None:
         self._check_same_data()
         self._check_lengths()
+        if self.numbers is not None:
+            write_numbers(self.folder, self.numbers)
         store.remove_leftovers(self.folder)
         made = self._table_in_place()
         if self.overwrite:
@@ -424,6 +505,7 @@ class _Preparation:
             "failures": [asdict(failure) for failure in self.failures],
             "notes": notes,
             "outcomes": self.outcomes,
+            **({"anonymous": True} if self.anonymous else {}),
         }
         write_json(self.folder / store.MANIFEST, manifest)
         store.remove_unlisted(self.folder, self.names)
@@ -490,7 +572,9 @@ class _Preparation:
         except ValueError as error:
             raise PreparationError(str(error)) from error
         subjects = {r.recording: r.subject for r in recordings}
-        self.failures += [_Failure(name, subjects[name], "failed", why) for name, why in failed.items()]
+        self.failures += [
+            _Failure(name, subjects[name], "failed", "" if self.anonymous else why) for name, why in failed.items()
+        ]
         warn_of(notes, self.folder / store.MANIFEST, also_bad=self.table.on_bad == "warn")
         write_table(self.folder, frame, percentiles)
         version = version_for(newer=is_newer(self.table, frame))

@@ -27,6 +27,7 @@ from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.signals.recordings import notes_on
 from biot_bd.signals.resampling import PiecewisePlan, check_rate, make_plan
 from biot_bd.windows import store
+from biot_bd.windows.preparation.anonymity import Anonymous
 from biot_bd.windows.preparation.montage_signals import Harmonised
 
 SIGNALS_VERSION = 1
@@ -55,6 +56,8 @@ class Job:
         Of the recording as it was loaded, before any preprocessor.
     split : str, optional
         See :class:`biot_bd.windows.store.Recording`.
+    anonymous : Anonymous, optional
+        What stays of it where it is named by a number; None: everything.
     """
 
     recording: str
@@ -65,6 +68,7 @@ class Job:
     namespace_from: str | None = None
     annotations: list[list[Any]] = field(default_factory=list)
     split: str | None = None
+    anonymous: Anonymous | None = None
 
     @property
     def where(self) -> str:
@@ -76,6 +80,8 @@ class Job:
     def descriptions(self) -> set[str]:
         """Descriptions of the annotations, ``sz`` where there is a seizure."""
         texts = {str(text) for text in self.raw.annotations.description}
+        if self.anonymous is not None:
+            texts = {text for text in texts if self.anonymous.keeps(text)}
         seizures = {SEIZURE} if any(text.startswith(SEIZURE) for text in texts) else set()
         return {text for text in texts if not tells_of_time(text)} | seizures
 
@@ -84,16 +90,20 @@ class Job:
 
         OSError or RecordingError where the file is not there or damaged.
         """
-        identity, line = _identity(self.raw), timeline_of(self.raw)
+        identity, line = _identity(self.raw, self.anonymous), timeline_of(self.raw)
         needed = plan_montage(settings.montage, self.raw.ch_names).needed
         identity |= _time_identity(self.raw, line, needed) | _unit_identity(self.raw, needed)
         events = seizure_events(self.raw, line)
-        self.annotations = other_annotations(self.raw, line)
+        self.annotations = other_annotations(self.raw, line, self.anonymous)
         self.fingerprint = fingerprint([settings.fingerprint(), identity, self.subject, self.zero_is_missing, events])
 
 
-def _identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
-    """Describe the input: name, size and time of the file, or a digest of data in memory."""
+def _identity(raw: mne.io.BaseRaw, anonymous: Anonymous | None) -> dict[str, Any]:
+    """Describe the input: name, size and time of the file, or a digest of data in memory.
+
+    The first two could be guessed from a fingerprint, so an anonymous recording is told by its
+    content alone.
+    """
     known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": int(raw.n_times)}
     known["first_samp"] = int(raw.first_samp)
     if raw.preload:
@@ -102,6 +112,8 @@ def _identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
             part = raw.get_data(start=start, stop=min(start + CHUNK_SAMPLES, raw.n_times), verbose="error")
             digest.update(np.ascontiguousarray(part).data)
         return known | {"data": digest.hexdigest()}
+    if anonymous is not None:
+        return known | {"content": anonymous.content}
     for name in raw.filenames:
         if name is not None:
             stat = Path(name).stat()
@@ -132,12 +144,13 @@ def seizure_events(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[float]]:
     return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
 
 
-def other_annotations(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[Any]]:
+def other_annotations(raw: mne.io.BaseRaw, line: TimeLine, anonymous: Anonymous | None = None) -> list[list[Any]]:
     """Return (onset_s, duration_s, description) of all annotations but ``sz``, pauses included.
 
-    Marks of pauses and splices are the time line's.
+    Marks of pauses and splices are the time line's; of an anonymous recording, free text goes.
     """
     rows = [row for row in annotations_of(raw) if row[2] != SEIZURE and not tells_of_time(row[2])]
+    rows = [row for row in rows if anonymous is None or anonymous.keeps(row[2])]
     times = line.clock_times([(onset_s, onset_s + duration_s) for onset_s, duration_s, _ in rows])
     found = zip(times, rows, strict=True)
     return sorted([round(on, 6), round(off - on, 6), row[2]] for (on, off), row in found)
@@ -369,7 +382,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     recording = store.Recording(
         recording=job.recording,
         subject=job.subject,
-        source=file.name if file else None,
+        source=file.name if file and job.anonymous is None else None,
         source_sfreq=source.sfreq,
         source_n_samples=source.n_samples,
         file=f"{store.SIGNALS}/{path.name}",
@@ -387,7 +400,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         notes=[*notes_on(raw), *source.notes],
         digest=recording_digest(job.raw),
         namespace_from=job.namespace_from,
-        annotations=other_annotations(raw, line),
+        annotations=other_annotations(raw, line, job.anonymous),
         annotations_from=told_apart(job, settings.preprocessors),
         split=job.split,
     )
@@ -405,7 +418,7 @@ def _with_identity(finished: store.Recording, job: Job, preprocessors: Sequence[
         annotations = finished.annotations
     elif preprocessors:  # one of them may move or drop annotations
         raw = _preprocessed(job.raw, preprocessors)
-        annotations = other_annotations(raw, timeline_of(raw))
+        annotations = other_annotations(raw, timeline_of(raw), job.anonymous)
     return replace(
         finished,
         digest=finished.digest or recording_digest(job.raw),

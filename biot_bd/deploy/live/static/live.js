@@ -77,6 +77,9 @@ function showAbout() {
   el("threshold").textContent = about.threshold === undefined ? "" : percent(about.threshold);
   const dated = EegTraces.wallClock(about.start_time, 0, true);
   const begun = dated ? `Clock times are those of the header, in which the recording begins at ${dated}; headers of anonymised files often hold invented dates.` : "The source tells no time of day.";
+  const told = (about.notes || []).find((text) => text.includes("model trained on generated data"));
+  el("demonstration").hidden = !told;
+  el("demonstration").textContent = told || "";
   el("notes").replaceChildren(...[begun, ...(about.notes || [])].map((text) => item(text)));
   const names = Object.entries(about.channels || {});
   el("made").hidden = !names.length;

@@ -91,7 +91,7 @@ class Book {
         if (answer.ok) {
           this.saved = await answer.json();
           this.changes.splice(0, n);
-          this.told(this, "saved", `saved ${new Date(this.saved.saved).toLocaleTimeString("en-GB")}${this.merged ? ", with what another window saved" : ""}`);
+          this.told(this, "saved", `saved ${(this.saved.saved === "n/a" ? new Date() : new Date(this.saved.saved)).toLocaleTimeString("en-GB")}${this.merged ? ", with what another window saved" : ""}`);
           this.merged = false;
         } else if (answer.status === 409) await this.reread();
         else if (answer.status === 403 && (await renewToken())) continue;
@@ -312,10 +312,11 @@ async function open(name, first = false) {
   location.replace(`#${encodeURIComponent(name)}`);
   byId("name").textContent = name;
   document.title = `${name}: review`;
-  const { in_training, about, fault, types, model } = facts;
+  const { in_training, demonstration, about, fault, types, model } = facts;
   if (!byId("type").options.length) byId("type").replaceChildren(...types.map(([code, text]) => make("option", { value: code, title: text }, `${code}: ${text}`)));
   const notices = [];
   if (fault) notices.push(make("p", { class: "notice fault" }, `The EEG cannot be shown: ${fault}`));
+  if (demonstration) notices.push(make("p", { class: "notice" }, `${demonstration}.`));
   if (facts.blind) notices.push(make("p", { class: "notice" }, "Blind review: detections, probabilities and threshold are hidden."));
   else if (in_training.recording) notices.push(make("p", { class: "notice" }, `This recording trained the model ${model}: what it found here says nothing of how it does on others.`));
   else if (in_training.subject) notices.push(make("p", { class: "notice" }, `This subject trained the model ${model} (as ${in_training.subject}).`));

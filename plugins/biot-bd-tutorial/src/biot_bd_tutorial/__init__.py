@@ -1,23 +1,21 @@
-"""A plugin of biot_bd: the data set ``csv-folder``, the loss ``focal-tversky``, the probe
-``patch-occlusion`` and the pretraining objective ``band-power``.
+"""A plugin of biot_bd: what it adds, by name.
 
-This module only names what the plugin adds.  The import paths are resolved when somebody asks for
-the thing, so ``biot-bd plugins`` stays fast.
+The import paths are resolved when somebody asks for the thing, so ``biot-bd plugins`` stays fast.
 """
 
 from biot_bd.hookspecs import Register, hookimpl
 
 
 @hookimpl
-def register_datasets(register: Register) -> None:
-    """Add the data set."""
-    register("csv-folder", "biot_bd_tutorial.csv_folder:load_csv_folder")
-
-
-@hookimpl
 def register_losses(register: Register) -> None:
     """Add the loss."""
     register("focal-tversky", "biot_bd_tutorial.focal_tversky:FocalTverskyLoss")
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Add the data set."""
+    register("csv-folder", "biot_bd_tutorial.csv_folder:load_csv_folder")
 
 
 @hookimpl
@@ -30,3 +28,9 @@ def register_probes(register: Register) -> None:
 def register_objectives(register: Register) -> None:
     """Add the pretraining objective."""
     register("band-power", "biot_bd_tutorial.band_power:BandPower")
+
+
+@hookimpl
+def register_exporters(register: Register) -> None:
+    """Add the exporter."""
+    register("npz", "biot_bd_tutorial.npz_archive:export_npz")

@@ -1,0 +1,1 @@
+"""MLflow's model registry as a store of models for biot_bd."""
