@@ -127,6 +127,15 @@ def test_links_of_pages_outside_are_turned(link, docname, expected):
     assert extension("outer_pages").turned(link, docname) == expected
 
 
+def test_no_page_is_hidden_behind_one_that_sphinx_makes_itself(site):
+    """A page called ``search`` is overwritten by the page of results, without a warning."""
+    titles = {page.stem: page.read_text(encoding="utf-8").splitlines()[0] for page in (ROOT / "docs").glob("*.md")}
+    assert not {"search", "genindex", "modindex", "py-modindex"} & set(titles)
+    for name, title in titles.items():
+        first_words = title.removeprefix("# ").replace("`", "")[:20].split("'")[0].split("’")[0].split("<")[0]
+        assert first_words in re.sub(r"<[^>]+>", "", (site / f"{name}.html").read_text(encoding="utf-8")), name
+
+
 def test_links_between_pages_lead_somewhere(site):
     for page in ("index.html", "guide.html", "speed.html"):
         assert (site / page).is_file()
