@@ -39,15 +39,6 @@ class Registry:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from biot_bd import (
-    ...     BIOTClassifier,
-    ...     MontageMapper,
-    ...     PercentileScaler,
-    ...     Windows,
-    ...     save_pipeline,
-    ... )
     >>> from biot_bd.deploy import Registry
     >>> registry = Registry("models")
     >>> [version.label for version in registry.list()]
@@ -108,7 +99,8 @@ class Registry:
         OSError
             The registry cannot be written; nothing is left of the version.
         """
-        check_name(name), check_version(version)
+        check_name(name)
+        check_version(version)
         contents = model_contents(model_folder, anonymous)
         target = self.root / name / version
         if os.path.lexists(target):
