@@ -54,7 +54,7 @@ BENCH = "import datasets, psutil, pyedflib, transformers; print(transformers.__v
 
 
 def _explain(environment: Environment, made: Path) -> None:
-    words = ("explain", made / "model", made / "windows", "--probe", "input-ig", "-o", made / "explained")
+    words = ("explain", made / "model", made / "windows", "--probe", "saliency", "-o", made / "explained")
     environment.biot_bd(*words)
     check((made / "explained" / "explain.html").is_file(), "explain wrote no page")
 
