@@ -156,6 +156,30 @@ def shuffled(subjects: Iterable[str]) -> list[str]:
     return secrets.SystemRandom().sample(names, len(names))
 
 
+_QUOTED = re.compile(r"(?<!\w)('[^']*'|\"[^\"]*\")(?!\w)")
+
+
+def without_quotes(note: str) -> str:
+    """Return a note without what it quotes from a file, which may be anything.
+
+    Parameters
+    ----------
+    note : str
+        Of a reader or a step.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from biot_bd.anonymous import without_quotes
+    >>> without_quotes("1 annotation without a time; the first is '+20 Mr Smith'")
+    "1 annotation without a time; the first is '...'"
+    """
+    return _QUOTED.sub("'...'", note)
+
+
 @dataclass(frozen=True)
 class Named:
     """What a recording is called.
@@ -215,7 +239,9 @@ class Numbers:
     namespace: str = field(default_factory=new_namespace)
     known: list[Named] = field(default_factory=list)
 
-    def names_of(self, recordings: Sequence[tuple[str, str | None]]) -> list[Named]:
+    def names_of(
+        self, recordings: Sequence[tuple[str, str | None]], subjects: Mapping[str, str] | None = None
+    ) -> list[Named]:
         """Return the names of recordings, old ones for those that had some.
 
         Parameters
@@ -223,6 +249,9 @@ class Numbers:
         recordings : sequence of (str, str or None)
             Subject and content of each; a recording without content (no channel moves) is told by
             its place among those alone.
+        subjects : mapping of str to str, optional
+            What subjects are called, as a key table tells (:func:`subjects_of_key`); without it,
+            recordings of before tell, and a subject of whom there is none now gets a new number.
 
         Returns
         -------
@@ -238,23 +267,26 @@ class Numbers:
         for one in self.known:
             left.setdefault(one.content, []).append(one)
         old = [left[content].pop(0) if left.get(content) else None for _, content in recordings]
-        subjects = self._subjects(recordings, old)
+        names = self._subjects(recordings, old, subjects or {})
         found = []
         for (subject, content), one in zip(recordings, old, strict=True):
             if one is None:
-                one = Named(f"recording-{len(self.known) + 1:04d}", subjects[subject], content)
+                one = Named(f"recording-{len(self.known) + 1:04d}", names[subject], content)
                 self.known.append(one)
             found.append(one)
         return found
 
-    def _subjects(self, recordings: Sequence[tuple[str, str | None]], old: Sequence[Named | None]) -> dict[str, str]:
+    def _subjects(
+        self, recordings: Sequence[tuple[str, str | None]], old: Sequence[Named | None], told: Mapping[str, str]
+    ) -> dict[str, str]:
         """Return the name of each subject: that of its recordings of before, or the next one."""
         pairs = {(subject, one.subject) for (subject, _), one in zip(recordings, old, strict=True) if one is not None}
+        pairs |= {(name, told[name]) for name, _ in recordings if told.get(name, "").startswith(f"{self.namespace}/")}
         names = dict(pairs)
         if len(names) < len(pairs) or len(set(names.values())) < len(pairs):
             raise ValueError(
-                "the subjects of recordings that have numbers are divided otherwise than before (subjects were joined, "
-                "divided, or a recording is there twice); name a new folder"
+                "recordings of one subject have two numbers, or those of two subjects one: subjects were joined or divided "
+                "since, or came one by one in calls without --key, so that nothing told that they are one; name a new folder"
             )
         taken = [one.subject for one in self.known if one.subject.startswith(f"{self.namespace}/")]
         n = max((int(name.rpartition("-")[2]) for name in taken), default=0)
@@ -371,6 +403,36 @@ def write_numbers(folder: Path, numbers: Numbers) -> Path:
 
 
 COLUMNS = ("recording", "subject", "name", "subject_name", "file")
+
+
+def subjects_of_key(key: str | os.PathLike[str]) -> dict[str, str]:
+    """Return what subjects are called in a key table, by their own names; empty without one.
+
+    Parameters
+    ----------
+    key : path
+        Written by :func:`write_key`.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ValueError
+        The file is no key table.
+
+    See Also
+    --------
+    Numbers.names_of : Takes them.
+
+    Examples
+    --------
+    >>> from biot_bd.anonymous import subjects_of_key
+    >>> subjects_of_key("nowhere.tsv")
+    {}
+    """
+    return {row["subject_name"]: row["subject"] for row in _rows_of(Path(key)).values()}
 
 
 def check_key(key: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:

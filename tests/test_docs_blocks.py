@@ -10,7 +10,15 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Pages with tests of their own: hooks and tutorial in test_docs.py, the others beside what they are about.
-ELSEWHERE = {"deploy", "hooks", "finetune-your-own", "tutorial-plugin", "events", "finetuning-strategies"}
+ELSEWHERE = {
+    "deploy",
+    "hooks",
+    "finetune-your-own",
+    "tutorial-plugin",
+    "events",
+    "finetuning-strategies",
+    "model-stores",
+}
 PAGES = sorted(
     path
     for path in (ROOT / "docs").glob("*.md")

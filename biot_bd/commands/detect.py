@@ -89,7 +89,7 @@ def detect(
         from biot_bd.deploy.anonymous_results import anonymous_items, key_rows
 
         table = None if key is None else check_key(key, folder)
-        items = anonymous_items(items, folder)
+        items = anonymous_items(items, folder, table)
         if table is not None:
             write_key(table, key_rows(items))
     else:

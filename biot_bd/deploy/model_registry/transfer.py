@@ -54,6 +54,13 @@ class PushedVersion:
     See Also
     --------
     push_version : Returns one.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy import PushedVersion
+    >>> pushed = PushedVersion("mine/1.0.0", "ab" * 32, "hub:me/mine", "0c" * 20, False, False)
+    >>> pushed.was_there
+    False
     """
 
     label: str

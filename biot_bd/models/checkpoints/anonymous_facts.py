@@ -177,7 +177,7 @@ def rewritten(value: Any, names: Replaced, key: str = "", *, hashes: bool = Fals
         return (
             []
             if key in _WITHOUT_VALUE
-            else _in_order_of_numbers([rewritten(one, names, key, hashes=hashes) for one in value], value)
+            else _in_order_of_numbers([rewritten(one, names, key, hashes=hashes) for one in value], value, names)
         )
     if not isinstance(value, str):
         return value
@@ -209,7 +209,7 @@ def without_places(facts: _Facts, sources: Iterable[str] = ()) -> _Facts:
     Examples
     --------
     >>> from biot_bd.models.checkpoints.anonymous_facts import without_places
-    >>> without_places({"title": "as /home/smith/model", "sfreq": 200.0})
+    >>> without_places({"title": "as /eeg/smith/model", "sfreq": 200.0})
     {'title': 'as n/a', 'sfreq': 200.0}
     """
     names = Replaced(others={source: "a model" for source in sources if source not in KNOWN})
@@ -224,9 +224,9 @@ def without_places(facts: _Facts, sources: Iterable[str] = ()) -> _Facts:
     return cast(_Facts, told(facts))
 
 
-def _in_order_of_numbers(new: list[Any], old: list[Any]) -> list[Any]:
+def _in_order_of_numbers(new: list[Any], old: list[Any], names: Replaced) -> list[Any]:
     """Return numbers in their order: that of the names would tell who has which."""
-    if new != old and all(isinstance(one, str) for one in new):
+    if new != old and all(isinstance(one, str) and one in names.subjects for one in old):
         return sorted(new)
     if new and all(isinstance(one, Mapping) and "recording" in one for one in new):
         return sorted(new, key=lambda one: str(one["recording"]))

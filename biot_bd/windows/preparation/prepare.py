@@ -21,7 +21,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biot_bd import registry
-from biot_bd.anonymous import Numbers, check_key, numbers_file, read_numbers, write_key, write_numbers
+from biot_bd.anonymous import (
+    Numbers,
+    check_key,
+    numbers_file,
+    read_numbers,
+    subjects_of_key,
+    write_key,
+    write_numbers,
+)
 from biot_bd.exceptions import (
     PreparationError,
     RecordingError,
@@ -237,7 +245,7 @@ def prepare(
         raise ValueError("key tells who is who in an anonymous store; give anonymous=True (--anonymous), or no key")
     place = Path(folder).resolve()
     table_of_names = None if key is None else check_key(key, place)
-    made = _Preparation(dataset, place, signals, table, n_jobs, on_error, overwrite, anonymous)
+    made = _Preparation(dataset, place, signals, table, n_jobs, on_error, overwrite, anonymous, table_of_names)
     windows = made.run()
     if table_of_names is not None:
         write_key(table_of_names, made.key_rows())
@@ -257,7 +265,9 @@ class _Preparation:
         on_error: str,
         overwrite: bool,
         anonymous: bool,
+        key: Path | None,
     ) -> None:
+        self.key = key
         self.folder, self.signals, self.given_table, self.dataset = folder, signals, table, dataset
         self.n_jobs, self.on_error, self.overwrite, self.anonymous = n_jobs, on_error, overwrite, anonymous
         self.generated = bool(getattr(dataset, "generated", False))
@@ -326,7 +336,8 @@ class _Preparation:
         self.numbers_there = numbers_file(self.folder)
         self.numbers, words = read_numbers(self.folder), words_of(self.given_table.rule)
         contents = [self._content(job) for job in jobs]
-        names = self.numbers.names_of([(job.subject, content) for job, content in zip(jobs, contents, strict=True)])
+        rows = [(job.subject, content) for job, content in zip(jobs, contents, strict=True)]
+        names = self.numbers.names_of(rows, {} if self.key is None else subjects_of_key(self.key))
         instead = {job.recording: one.recording for job, one in zip(jobs, names, strict=True)}
         for job, one, content in zip(jobs, names, contents, strict=True):
             self.own_names[one.recording] = job.recording, job.subject

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import re
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 from hub_stand_in import TOKEN, Fault, Repository, client_of_a_stand_in
+from huggingface_hub import constants
 
 from biot_bd import registry as registries
 from biot_bd.deploy import ModelStore, Registry, StoredVersion, pull_version, push_version
@@ -15,6 +18,7 @@ from biot_bd.deploy.model_registry.transfer import parse_place
 from biot_bd.exceptions import HubError, ModelRegistryError, UnknownNameError
 
 PLACE = "me/mine"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "model-stores.md"
 
 
 @pytest.fixture
@@ -236,6 +240,17 @@ def test_a_place_that_is_none_is_said(place, saved):
         push_version(saved, "mine", "1.0.0", place)
 
 
+def test_the_block_of_the_page_runs(hub, saved, tmp_path, monkeypatch):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(saved.root, "registry")
+    names = {}
+    exec(compile(code, PAGE.name, "exec"), names)
+    assert names["pulled"].digest == names["pushed"].digest == saved.resolve("mine").digest
+    assert names["pulled"].folder == Path("elsewhere/mine/1.0.0")
+
+
 def test_places_name_their_store():
     assert parse_place("me/mine") == parse_place("hub:me/mine") == ("hub", "me/mine")
     assert parse_place("mlflow:my model") == ("mlflow", "my model")
@@ -285,3 +300,17 @@ def test_a_store_that_checks_nothing_cannot_put_more_than_it_listed_into_the_reg
     with pytest.raises(ModelRegistryError, match=r"artifact\.json: expected \d+ bytes, \d+ came"):
         pull_version(mine, "careless:x")
     assert not list(mine.root.rglob("*"))
+
+
+def test_an_anonymous_push_sends_no_name_and_is_known_again(hub, saved, mine):
+    assert "site/01" in (saved.resolve("mine").folder / "pipeline.json").read_text()
+    pushed = push_version(saved, "mine", "1.0.0", PLACE, anonymous=True, endpoint=hub.address)
+    assert pushed.anonymous
+    repository = hub.repositories[PLACE]
+    for content in repository.commits[repository.head].values():
+        assert b"site/0" not in content
+    again = push_version(saved, "mine", "1.0.0", PLACE, anonymous=True, endpoint=hub.address)
+    assert (again.was_there, again.digest) == (True, pushed.digest)
+    assert pull(hub, mine, expected=pushed.digest).facts["anonymous"]
+    with pytest.raises(ModelRegistryError, match="never replaced"):  # with its names it is another content
+        push_version(saved, "mine", "1.0.0", PLACE, endpoint=hub.address)
