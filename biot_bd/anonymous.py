@@ -156,6 +156,30 @@ def shuffled(subjects: Iterable[str]) -> list[str]:
     return secrets.SystemRandom().sample(names, len(names))
 
 
+_QUOTED = re.compile(r"(?<!\w)('[^']*'|\"[^\"]*\")(?!\w)")
+
+
+def without_quotes(note: str) -> str:
+    """Return a note without what it quotes from a file, which may be anything.
+
+    Parameters
+    ----------
+    note : str
+        Of a reader or a step.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from biot_bd.anonymous import without_quotes
+    >>> without_quotes("1 annotation without a time; the first is '+20 Mr Smith'")
+    "1 annotation without a time; the first is '...'"
+    """
+    return _QUOTED.sub("'...'", note)
+
+
 @dataclass(frozen=True)
 class Named:
     """What a recording is called.

@@ -30,6 +30,7 @@ from typer.core import TyperCommand, TyperGroup
 from biot_bd import __version__
 from biot_bd.exceptions import PluginError
 from biot_bd.registry import COMMANDS_GROUP
+from biot_bd.terminal_letters import letters_alone
 
 __all__ = ["DEBUG_VARIABLE", "SUMMARIES", "Command", "app", "find_commands", "main"]
 
@@ -317,7 +318,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if "biot_bd.runs" in sys.modules:
         sys.modules["biot_bd.runs"].forget_done()
     debug_before = os.environ.get(DEBUG_VARIABLE)
-    with warnings.catch_warnings(), _stopped_by_signals():
+    with letters_alone(), warnings.catch_warnings(), _stopped_by_signals():
         warnings.showwarning = _show_warning
         try:
             command = typer.main.get_command(app)

@@ -96,9 +96,7 @@ def stream(
         waits = {"wait_s": wait_s, "reconnect_s": reconnect_s, "jitter_s": jitter_s}
         source = LslSource(str(lsl), source_id=lsl_source_id, unit=lsl_unit, **waits)
     if anonymous:
-        from biot_bd.deploy.anonymous_results import name_nobody
-
-        name_nobody(source)
+        source.leave_out_names()
     with Lines(log, echo=not json, on_gone=source.stop, dated=not anonymous) as lines, stopped_by_signals(source.stop):
         session = Session(
             detector,

@@ -159,6 +159,8 @@ def load_arrays(
         check_values(found, ArraysFile)
         if found["format"] != FORMAT:
             raise ValueError(f"format is {found['format']!r}, expected {FORMAT!r}")
+        if not found["recordings"]:
+            raise ValueError("recordings is empty")
     space = namespace or found.get("namespace") or root.resolve().name
     entries = _chosen(path, found, list_subjects(subjects), space)
     outcomes, parts = Outcomes("arrays"), list[RawDataset]()
@@ -196,7 +198,8 @@ def _chosen(
 
 
 def _name_of(space: str, entry: ArrayEntry) -> str:
-    parts = [space, *PurePath(entry["file"]).with_suffix("").parts, *([entry["key"]] if "key" in entry else [])]
+    file = PurePath(entry["file"] or "unnamed").with_suffix("")
+    parts = [space, *file.parts, *([entry["key"]] if "key" in entry else [])]
     return "_".join(parts).replace(":", "_")
 
 

@@ -12,12 +12,13 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import npz_names, read_npy, read_npz
 from biot_bd.events.texts import SEIZURE
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.segments import set_annotations
 from biot_bd.io.units import uv_per_unit
-from biot_bd.json_values import DAMAGE
 
+MOST_SFREQ = 1e9
 SPLICE = "BAD boundary"
 
 
@@ -91,15 +92,12 @@ def _stored(path: str, key: str | None) -> NDArray[Any]:
 
 
 def _mapped(path: str) -> NDArray[Any]:
-    found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return found
+    return read_npy(path)
 
 
 @lru_cache(maxsize=2)
 def _unpacked(path: str, key: str, changed: int) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as file:
-        found: NDArray[Any] = file[key]
-    return found
+    return read_npz(path, [key])[key]
 
 
 def open_array(
@@ -167,8 +165,8 @@ def open_array(
     (600, ['left', 'BAD boundary', 'right', 'BAD boundary', 'left'])
     """
     path = Path(path)
-    if not (np.isfinite(sfreq) and sfreq > 0):
-        raise ValueError(f"{path}: sfreq={sfreq!r}: expected a positive number of Hz")
+    if not 0 < sfreq < MOST_SFREQ:
+        raise ValueError(f"{path}: sfreq={sfreq!r}: expected a positive number of Hz, below {MOST_SFREQ:g}")
     uv = uv_per_unit(unit)
     if uv is None:
         raise ValueError(f"{path}: unit={unit!r}: expected a unit of voltage, e.g. 'uV', 'mV' or 'V'")
@@ -227,10 +225,9 @@ def _key_of(path: Path, key: str | None) -> str | None:
             raise ValueError(f"{path}: key={key!r} names an array of an .npz file; leave it out")
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            keys = list(file.files)
-    except (OSError, *DAMAGE) as error:
-        raise RecordingError("unreadable", f"{path}: not an .npz file ({type(error).__name__})") from error
+        keys = npz_names(path)
+    except (OSError, ValueError) as error:
+        raise RecordingError("unreadable", str(error)) from error
     if key is None and len(keys) == 1:
         return keys[0]
     if key not in keys:
@@ -241,8 +238,8 @@ def _key_of(path: Path, key: str | None) -> str | None:
 def _read(path: Path, key: str | None) -> NDArray[Any]:
     try:
         stored = _stored(os.fspath(path), key)
-    except (OSError, *DAMAGE) as error:  # numpy reads the header as Python, so damage raises anything
-        told = " ".join(str(error).split())[:160]
+    except (OSError, ValueError) as error:
+        told = " ".join(str(error).removeprefix(f"{path}: ").split())[:300]
         raise RecordingError(
             "unreadable", f"{path}: not an array of numbers ({told}); arrays of Python objects are never read"
         ) from error

@@ -32,6 +32,8 @@ CHECKSUMS = "SHA256SUMS.txt"
 NOTES = ".biot-bd-fetch.json"
 CHUNK = 1 << 16  # a broken connection costs at most this
 TIMEOUT_S = (15, 60)  # to connect, between two packets
+MOST_LIST_BYTES = 16 * 2**20  # the published list has 0.1 MiB
+MOST_FILE_BYTES = 4 * 2**30  # the largest file, four hours of 24 channels, has 0.2 GiB
 _ENTRY = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(.+)")
 _PART = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*")
 _RETRIED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
@@ -177,7 +179,7 @@ class _Fetcher:
         """Download the list anew, keep it beside the files, and read it."""
         part = self.dest / f"{CHECKSUMS}.part"
         part.unlink(missing_ok=True)
-        self._download_with_retries(CHECKSUMS, part)
+        self._download_with_retries(CHECKSUMS, part, MOST_LIST_BYTES)
         listed = parse_checksums(part.read_text(encoding="utf-8"), source=self.base_url + CHECKSUMS)
         os.replace(part, self.dest / CHECKSUMS)
         return listed
@@ -195,7 +197,7 @@ class _Fetcher:
             warnings.warn(f"{target} is not the published file (SHA-256 differs); it is downloaded again", stacklevel=3)
         make_folder(target.parent)
         resumed = part.is_file() and part.stat().st_size > 0
-        self._download_with_retries(name, part)
+        self._download_with_retries(name, part, MOST_FILE_BYTES)
         if (found := _sha256(part)) != digest:
             part.unlink()
             raise ChecksumError(
@@ -209,11 +211,11 @@ class _Fetcher:
         self.notes[name] = _stamp(target, digest)
         write_json(self.notes_path, self.notes)
 
-    def _download_with_retries(self, name: str, part: Path) -> None:
+    def _download_with_retries(self, name: str, part: Path, most_bytes: int) -> None:
         url = self.base_url + quote(name)
         for attempt in range(self.retries + 1):
             try:
-                self._download(url, part)
+                self._download(url, part, most_bytes)
                 return
             except (*_RETRIED, _BusyError) as error:
                 if attempt == self.retries:
@@ -230,11 +232,15 @@ class _Fetcher:
             except OSError as error:  # the disk
                 raise DownloadError(f"{part}: cannot be written ({error})") from error
 
-    def _download(self, url: str, part: Path) -> None:
+    def _download(self, url: str, part: Path, most_bytes: int) -> None:
         """Add to ``part`` what is missing of ``url``."""
         offset = part.stat().st_size if part.is_file() else 0
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         with self.session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+            if url.startswith("https:") and not response.url.startswith("https:"):
+                raise DownloadError(
+                    f"{url}: the server sends on to {response.url}, which is not encrypted; give a mirror"
+                )
             status, content_range = response.status_code, response.headers.get("Content-Range", "")
             if status == 416:
                 if content_range.rpartition("/")[2] == str(offset):
@@ -250,16 +256,25 @@ class _Fetcher:
                     part.unlink(missing_ok=True)
                     raise _BusyError(f"asked from byte {offset}, the server sends {content_range!r}")
                 offset = 0
-            self._save(response, part, offset)
+            self._save(response, part, offset, most_bytes)
 
-    def _save(self, response: requests.Response, part: Path, offset: int) -> None:
+    def _save(self, response: requests.Response, part: Path, offset: int, most_bytes: int) -> None:
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length and length.isdigit() else None
         done = offset
+        too_large = DownloadError(
+            f"{response.url}: more than {most_bytes:,} bytes, which is none of these files; deleted"
+        )
+        if (total or 0) > most_bytes:
+            part.unlink(missing_ok=True)
+            raise too_large
         with part.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(CHUNK):
-                file.write(chunk)
                 done += len(chunk)
+                if done > most_bytes:
+                    part.unlink()
+                    raise too_large
+                file.write(chunk)
                 self.bar.update(self.task, completed=done, total=total)
         if total is not None and done < total:
             raise requests.ConnectionError(f"{done} of {total} bytes came")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +12,17 @@ from biot_bd.anonymous import (
     is_published,
     read_numbers,
     subjects_of_key,
+    without_quotes,
     write_numbers,
 )
 from biot_bd.deploy.detection_record import ENDING
 from biot_bd.deploy.detector import Detection
-from biot_bd.deploy.live.source import LiveSource
 from biot_bd.deploy.recording_files import Item
 from biot_bd.io.recordings import open_recording
 from biot_bd.models.checkpoints.anonymous_facts import Replaced
 from biot_bd.models.checkpoints.provenance import Provenance
 
 A_SUBJECT = "a subject of its training"
-_QUOTED = re.compile(r"(?<!\w)('[^']*'|\"[^\"]*\")(?!\w)")
 
 
 def anonymous_items(items: Sequence[Item], folder: Path, key: Path | None = None) -> list[Item]:
@@ -130,15 +128,9 @@ def without_names(detection: Detection, item: Item, provenance: Provenance | Non
         detection,
         source=item.stem.name,
         start_time=None,
-        notes=[_QUOTED.sub("'...'", names.text(note)) for note in detection.notes],
+        notes=[without_quotes(names.text(note)) for note in detection.notes],
         in_training=trained,  # type: ignore[arg-type]  # the same keys
     )
-
-
-def name_nobody(source: LiveSource) -> None:
-    """Take name, date and what was quoted from a file away from the source of a live signal."""
-    source.where, source.start_time = "recording-0001", None
-    source.notes = [_QUOTED.sub("'...'", note) for note in source.notes]
 
 
 def _names_in(item: Item, provenance: Provenance | None) -> Replaced:

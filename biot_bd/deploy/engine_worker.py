@@ -55,11 +55,11 @@ class Worker:
 
     def answer_windows(self, file: str | None) -> dict[str, Any]:
         """Take the windows of a file, or generated ones."""
-        import numpy as np
+        from biot_bd.bounded_files import read_npy
 
         model = self.model
         made = generated_windows(len(model.montage.ch_names), model.n_times, model.sfreq, N_WINDOWS)
-        self.x = made if file is None else np.load(file)
+        self.x = made if file is None else read_npy(file)
         return {}
 
     def answer_probabilities(self, batch: int) -> dict[str, Any]:

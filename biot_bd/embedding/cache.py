@@ -22,6 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npy
 from biot_bd.exceptions import EmbeddingCacheError
 from biot_bd.json_values import check_values
 from biot_bd.runs import atomic_path, fingerprint, make_folder, read_json, write_json
@@ -257,7 +258,7 @@ class EmbeddingCache:
         instead = f"delete the folder {self.folder} (`biot-bd embed --remove {self.key}`), and it is computed again"
         facts = _read_part(self._note(number), instead)
         try:
-            part: NDArray[np.float32] = np.load(file, mmap_mode="r", allow_pickle=False)
+            part: NDArray[np.float32] = read_npy(file)
         except FileNotFoundError:
             raise EmbeddingCacheError(
                 f"{file}: missing, though {self._note(number).name} says it is there; {instead}"

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npy, read_table
 from biot_bd.embedding.clusters import MOST_WINDOWS, cluster_facts, evenly_by_group
 from biot_bd.embedding.nearest import nearest_windows
 from biot_bd.embedding.projection import project
@@ -214,11 +215,11 @@ def read_embeddings(folder: str | os.PathLike[str]) -> EmbeddedWindows:
     facts = _read_facts(file)
     again = "run the same `biot-bd embed` again"
     try:
-        embeddings = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
-        table = pd.read_parquet(folder / TABLE)
+        embeddings = read_npy(folder / ARRAY)
+        table = read_table(folder / TABLE)
         clusters, nearest = read_json(folder / CLUSTERS), read_json(folder / NEAREST)
     except (OSError, ValueError, EOFError) as error:
-        raise EmbeddingCacheError(f"{folder}: damaged ({error}); {again}") from error
+        raise EmbeddingCacheError(f"{folder}: damaged ({' '.join(str(error).split())}); {again}") from error
     if list(embeddings.shape) != facts["shape"] or embeddings.dtype != np.float32 or len(table) != len(embeddings):
         raise EmbeddingCacheError(
             f"{folder}: expected float32 of shape {facts['shape']} and as many rows in {TABLE}, found {embeddings.dtype} of "

@@ -16,6 +16,7 @@ from typing import Any, NotRequired, TypeAlias, TypedDict
 
 import pandas as pd
 
+from biot_bd.bounded_files import read_table
 from biot_bd.evaluation.run_versions import COLUMNS, READERS, VERSION
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import DAMAGE, check_present, naming
@@ -364,7 +365,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
         The file is damaged or lacks a column; the message names it.
     """
     try:
-        table = typed(pd.read_parquet(path).rename(columns=COLUMNS))
+        table = typed(read_table(path).rename(columns=COLUMNS))
         _check_predictions(table)
     except (OSError, *DAMAGE) as error:
         raise RunFolderError(

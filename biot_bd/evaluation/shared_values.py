@@ -12,6 +12,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from biot_bd.bounded_files import read_npy
 from biot_bd.runs import atomic_path
 
 LARGE_BYTES = 1_000_000
@@ -54,7 +55,7 @@ class SharedValues:
     def load(cls, folder: Path) -> SharedValues:
         """Read what :meth:`save` of the call that submitted this job wrote; arrays are mapped."""
         places = range(len(list(folder.glob("*.npy"))))
-        arrays = [np.load(folder / f"{place}.npy", mmap_mode="r", allow_pickle=False) for place in places]
+        arrays = [read_npy(folder / f"{place}.npy") for place in places]
         return cls(_unpack((folder / VALUES).read_bytes(), arrays))
 
     def _pack(self) -> tuple[bytes, list[np.ndarray]]:

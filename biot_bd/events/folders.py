@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from biot_bd.events.files import EventFile, read_event_file
-from biot_bd.events.scoring import ROUNDING_S, ScoringParameters
+from biot_bd.events.scoring import ROUNDING_S, ScoringParameters, as_intervals
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 from biot_bd.events.tables import read_table
 from biot_bd.events.types import Scores
@@ -113,6 +113,11 @@ def score_folders(
         for sign, path, one in zip(signs, (wanted[key], found[match]), (truth, said), strict=True):
             sign.look(path, one)
         duration = _duration(truth, said, wanted[key], found[match])
+        for path, one in ((wanted[key], truth), (found[match], said)):
+            try:
+                as_intervals(_pairs(one, duration), duration, "table")
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
         name = _subject(key)
         subject = (same_subject or {}).get(name, name)
         scored.append(ScoredRecording(key, subject, _pairs(truth, duration), _pairs(said, duration), duration))

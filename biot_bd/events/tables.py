@@ -17,6 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.notes import one_line
 
 ABSENT = ("", "n/a")
 """What stands for no value in a cell."""
@@ -232,7 +233,7 @@ def _columns(path: Path, columns: list[str], required: Sequence[str]) -> tuple[s
             advice = "; write it without quotation marks, which are letters in such tables"
         raise RecordingError(
             "bad-annotation",
-            f"{path}: has no column {', '.join(missing)}; expected {', '.join(required)}, found {', '.join(columns)}{advice}",
+            f"{path}: has no column {', '.join(missing)}; expected {', '.join(required)}, found {one_line(', '.join(columns))}{advice}",
         )
     twice = [name for name in required if columns.count(name) > 1]
     if twice:

@@ -7,7 +7,6 @@ again.  Nothing here imports torch, scikit-learn or MNE.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npz
 from biot_bd.exceptions import ArtifactError
 from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, sha256
@@ -36,7 +36,7 @@ BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2, "int8-bf16": 1e-2}
 """
 DECIDES = ("events.json", "tuning.json", "recalibration.json")
 """Copies of what lies beside a saved model."""
-_LARGEST_PROBE = 256 * 2**20  # bytes; eight windows of a minute at 1000 Hz and 128 channels
+_LARGEST_PROBE = 256 * 2**20  # bytes; eight windows of a minute at 1000 Hz and 128 channels, not compressed
 
 Run = Callable[[NDArray[np.float32], NDArray[np.bool_]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """``(x, present) -> (probabilities, embedding)`` of an engine."""
@@ -189,14 +189,9 @@ class Probe:
             It is damaged, larger than any probe, or of another shape.
         """
         try:
-            with zipfile.ZipFile(path) as parts:
-                size_bytes = sum(part.file_size for part in parts.infolist())
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"not written by numpy ({error})") from error
-        if size_bytes > _LARGEST_PROBE:
-            raise ValueError(f"holds {size_bytes} bytes, at most {_LARGEST_PROBE} are expected")
-        with np.load(path, allow_pickle=False) as found:
-            probe = cls(found["x"], found["present"], found["probabilities"])
+            probe = cls(**read_npz(path, ("x", "present", "probabilities"), most_bytes=_LARGEST_PROBE))
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix(f"{path}: ")) from error
         shape, n_found = probe.x.shape[1:], probe.probabilities.shape[1]
         if shape != (n_chans, n_times) or n_found != n_classes:
             raise ValueError(

@@ -14,6 +14,7 @@ import io
 import os
 import struct
 import zlib
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -24,8 +25,9 @@ _CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE = range(1, 6)
 _FUNCTION, _OPAQUE = 16, 17
 _NUMBERS = range(6, 16)
 _COMPLEX = 0x800
-# What lies between flags, size and name, and the matrices within.
-_BEFORE = {_CELL: 0, _STRUCT: 2, _OBJECT: 3, _FUNCTION: 0, _OPAQUE: 1}
+_HOLD_OTHERS = (_CELL, _STRUCT, _OBJECT, _FUNCTION, _OPAQUE)
+_INT32 = (5, 6)
+MOST_AXES = 32
 DEEPEST = 50
 CHUNK_BYTES = 2**16
 
@@ -151,6 +153,31 @@ def _skip(file: BinaryIO, n_bytes: int) -> None:
         _read(file, min(CHUNK_BYTES, n_bytes - begin))
 
 
+def _int32s(file: BinaryIO, order: str, what: str) -> tuple[tuple[int, ...], int]:
+    """Return the numbers of an element, and what it takes; SciPy trusts that they are there."""
+    kind, n_bytes, data = _tag(file, order)
+    if kind not in _INT32 or n_bytes % 4 or not 0 < n_bytes <= 4 * MOST_AXES:
+        raise ValueError(f"{what} in an element of type {kind} and {n_bytes} bytes")
+    used = 8 if data is not None else 8 + n_bytes + -n_bytes % 8
+    numbers = struct.unpack(f"{order}{n_bytes // 4}i", (_read(file, used - 8) if data is None else data)[:n_bytes])
+    if min(numbers) < 0:
+        raise ValueError(f"{what} of {min(numbers)}")
+    return numbers, used
+
+
+def _n_fields(file: BinaryIO, order: str) -> tuple[int, int]:
+    """Return how many fields a structure has, and what their names take."""
+    lengths, used = _int32s(file, order, "a length of names")
+    kind, n_bytes, data = _tag(file, order)
+    if kind not in _LEAVES or not lengths[0] or n_bytes % lengths[0]:
+        raise ValueError(f"names of fields, {lengths[0]} bytes each, in {n_bytes} bytes of type {kind}")
+    if data is not None:
+        return n_bytes // lengths[0], used + 8
+    padded = n_bytes + -n_bytes % 8
+    _skip(file, padded)
+    return n_bytes // lengths[0], used + 8 + padded
+
+
 def _matrix(file: BinaryIO, order: str, depth: int = 0) -> int:
     """Check a matrix and all within; return how many bytes it takes."""
     kind, n_bytes, small = _tag(file, order)
@@ -165,14 +192,27 @@ def _matrix(file: BinaryIO, order: str, depth: int = 0) -> int:
         raise ValueError("a matrix without its kind")
     bits = struct.unpack(f"{order}I", flags[:4])[0]
     mat_class = bits & 0xFF
-    if mat_class not in (*_BEFORE, _CHAR, _SPARSE, *_NUMBERS):
+    if mat_class not in (*_HOLD_OTHERS, _CHAR, _SPARSE, *_NUMBERS):
         raise ValueError(f"a matrix of class {mat_class}")
-    used += read_element(file, order)[1] + read_element(file, order)[1]
-    if mat_class in _BEFORE:
-        for _ in range(_BEFORE[mat_class]):
+    if mat_class == _OPAQUE:
+        sizes, size_bytes = (), read_element(file, order)[1]
+    else:
+        sizes, size_bytes = _int32s(file, order, "the sizes of a matrix")
+        if len(sizes) < 2:
+            raise ValueError(f"a matrix of {len(sizes)} sizes")
+    used += size_bytes + read_element(file, order)[1]
+    if mat_class in _HOLD_OTHERS:
+        if mat_class in (_OBJECT, _OPAQUE):
             used += read_element(file, order)[1]
+        n_fields = 1
+        if mat_class in (_STRUCT, _OBJECT):
+            n_fields, name_bytes = _n_fields(file, order)
+            used += name_bytes
+        n_found = 0
         while used < n_bytes:
-            used += _matrix(file, order, depth + 1)
+            used, n_found = used + _matrix(file, order, depth + 1), n_found + 1
+        if mat_class in (_CELL, _STRUCT, _OBJECT) and n_found != n_fields * prod(sizes):
+            raise ValueError(f"a matrix of {n_fields * prod(sizes)} others holds {n_found}")
     else:
         for _ in range((3 if mat_class == _SPARSE else 1) + bool(bits & _COMPLEX)):
             used += read_element(file, order)[1]

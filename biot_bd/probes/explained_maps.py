@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npz
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.runs import atomic_path, to_jsonable
@@ -132,8 +133,8 @@ def load_maps(path: str | os.PathLike[str]) -> ExplainedMaps:
     {'eeg_uv': ['channel', 'time']}
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return _of(stored, json.loads(str(stored["about"])))
+        stored = read_npz(path)
+        return _of(stored, json.loads(str(stored["about"])))
     except FileNotFoundError:
         raise
     except Exception as error:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npy, read_table
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.group_comparison import ALPHA, Cells, GroupComparison
@@ -407,17 +408,13 @@ class MapGroup:
             if (facts["format"], facts["version"]) != (FORMAT, VERSION):
                 raise ValueError(f"expected {FORMAT} {VERSION}, found {facts['format']} {facts['version']}")
             return cls(
-                pd.read_parquet(folder / "table.parquet"),
-                np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False),
+                read_table(folder / "table.parquet"),
+                read_npy(folder / "values.npy"),
                 TokenLayout.from_dict(facts["layout"]),
                 probe=facts["probe"],
                 signed=facts["signed"],
                 unit=facts["unit"],
-                matrices=(
-                    np.load(folder / "matrices.npy", mmap_mode="r", allow_pickle=False)
-                    if facts["has_matrices"]
-                    else None
-                ),
+                matrices=(read_npy(folder / "matrices.npy") if facts["has_matrices"] else None),
                 roles=tuple(facts["roles"]),
                 info=facts["info"],
             )

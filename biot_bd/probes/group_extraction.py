@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from biot_bd import registry
+from biot_bd.bounded_files import read_npz
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.maps import early_middle_late
 from biot_bd.models.attention.record import record_attention
@@ -297,19 +298,19 @@ def _join_files(paths: list[Path], extraction: _Extraction, folder: Path) -> Map
     facts: Mapping[str, Any] = {}
     at = 0
     for path in paths:
-        with np.load(path, allow_pickle=False) as part:
-            facts = facts or json.loads(str(part["facts"]))
-            proba.append(part["proba"])
-            for name in ("values", "matrices"):
-                if name in part:
-                    rows = part[name]
-                    if name not in whole:
-                        where = folder / "parts" / f"{name}.npy"
-                        whole[name] = np.lib.format.open_memmap(
-                            where, mode="w+", dtype=rows.dtype, shape=(n, *rows.shape[1:])
-                        )
-                    whole[name][at : at + len(rows)] = rows
-            at += len(proba[-1])
+        part = read_npz(path)
+        facts = facts or json.loads(str(part["facts"]))
+        proba.append(part["proba"])
+        for name in ("values", "matrices"):
+            if name in part:
+                rows = part[name]
+                if name not in whole:
+                    where = folder / "parts" / f"{name}.npy"
+                    whole[name] = np.lib.format.open_memmap(
+                        where, mode="w+", dtype=rows.dtype, shape=(n, *rows.shape[1:])
+                    )
+                whole[name][at : at + len(rows)] = rows
+        at += len(proba[-1])
     return extraction.group(whole["values"], whole.get("matrices"), np.concatenate(proba), facts)
 
 

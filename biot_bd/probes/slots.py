@@ -16,6 +16,7 @@ from scipy.signal import resample
 from skorch import NeuralNet
 from torch import Tensor, nn
 
+from biot_bd.bounded_files import read_npy
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.contract import ModelContract
@@ -345,7 +346,7 @@ def _stored(windows: Windows) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         start, length = int(place["start_sample"]), int(place["n_samples"])
         entry = recordings[recording]
         if recording not in signals:
-            signals[recording] = np.load(table.store / entry.file, mmap_mode="r")
+            signals[recording] = read_npy(table.store / entry.file)
         x = np.asarray(signals[recording][:, start : start + length], dtype=np.float64)
         if signals[recording].dtype == np.int16:
             x *= np.asarray(entry.steps_uv)[:, None]

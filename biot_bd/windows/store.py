@@ -10,12 +10,13 @@ fingerprint is finished.
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, get_type_hints
@@ -24,11 +25,13 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npy
 from biot_bd.json_values import check_values
 from biot_bd.runs import atomic_path, fingerprint, write_json
 from biot_bd.windows.store_versions import read_description, version_for
 
 MANIFEST = "manifest.json"
+LARGEST_STEP_UV = 1e30  # whose products are numbers of float32
 SIGNALS = "signals"
 TABLES = "tables"
 TABLE_JSON = "table.json"
@@ -152,6 +155,10 @@ class Recording:
         hints = get_type_hints(cls)
         for key in known & set(entry):
             check_values(entry[key], hints[key], key)
+        if missing := [
+            f.name for f in fields(cls) if f.default is f.default_factory is MISSING and f.name not in entry
+        ]:
+            raise ValueError(f"lacks {', '.join(missing)}")
         file = PurePath(entry["file"])
         if not file.parts or file.is_absolute() or ".." in file.parts:
             raise ValueError(f"file is {entry['file']!r}, expected a path inside the store")
@@ -160,6 +167,10 @@ class Recording:
         made = cls(**{key: value for key, value in entry.items() if key in known})
         if made.n_samples < 0 or not made.source_sfreq > 0 or not made.sfreq > 0 or not made.duration_s >= 0:
             raise ValueError("n_samples, rates and lengths must be positive")
+        if not all(0 <= step < LARGEST_STEP_UV for step in made.steps_uv):
+            raise ValueError(f"steps_uv: expected sizes below {LARGEST_STEP_UV:g}, found {made.steps_uv!r}")
+        if not all(len(row) == 2 and 0 <= row[0] < row[1] < math.inf for row in made.events):
+            raise ValueError(f"events: expected [onset_s, offset_s] of each, found {made.events!r}")
         for number, row in enumerate(made.annotations):
             _check_annotation(row, f"annotations[{number}]")
         return made
@@ -390,19 +401,11 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
         There is none, or it cannot be read.
     """
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        return read_npy(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is gone; run prepare again on its folder") from error
-    except OSError:
-        raise
-    except Exception as error:  # numpy reads the header as Python: a damaged one raises tokenize's errors, too
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{path}: not an array of numbers ({type(error).__name__}: {told}); delete it and run prepare again"
-        ) from error
-    if not isinstance(found, np.ndarray):
-        raise ValueError(f"{path}: not an array of numbers; delete it and run prepare again")
-    return found
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it and run prepare again") from error
 
 
 def open_signals(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_table
 from biot_bd.json_values import check_values, naming
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
@@ -60,6 +61,7 @@ class Manifest(TypedDict):
     anonymous: NotRequired[bool]
 
 
+MOST_CLASSES, MOST_TIMES = 10_000, 10_000_000
 _TIMES = ("start_s", "stop_s", "seizure_fraction")
 _COLUMNS = {
     **dict.fromkeys(("recording", "subject", "kind"), "O"),
@@ -107,12 +109,14 @@ class StoreTable:
         self.window_s, self.stride_s = float(table["window_s"]), float(table["stride_s"])
         self.settings = table
         self.n_times = int(table["n_times"])
+        if not 1 <= self.n_times <= MOST_TIMES or not self.window_s > 0:
+            raise ValueError(f"windows of {self.n_times} samples and {self.window_s:g} s, expected 1 to {MOST_TIMES:,}")
         self.ch_names = tuple(manifest["ch_names"])
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
         self.generated = bool(manifest["generated"])
         self.anonymous = bool(manifest.get("anonymous", False))
-        self.frame = present_version(_read_table(folder / TABLE), table.get("version", 1), folder / TABLE)
+        self.frame = present_version(read_table(folder / TABLE), table.get("version", 1), folder / TABLE)
         self.percentiles: NDArray[np.float32] = np.array(read_array(folder / PERCENTILES))
         if self.percentiles.dtype != np.float32:
             raise ValueError(f"{folder / PERCENTILES}: expected float32, found {self.percentiles.dtype}")
@@ -128,6 +132,8 @@ class StoreTable:
         """Return the names of the classes; labels of a rule that names none have their number."""
         highest = int(self.frame["label"].max()) if len(self.frame) else 0
         classes = tuple(table.get("classes", CLASSES))
+        if highest >= MOST_CLASSES:
+            raise ValueError(f"column label: {highest}, expected less than {MOST_CLASSES:,}")
         if "classes" in table and highest >= len(classes):
             raise ValueError(f"column label: {highest}, and there are {len(classes)} classes")
         return (*classes, *(f"label {k}" for k in range(len(classes), highest + 1)))
@@ -151,15 +157,6 @@ class StoreTable:
             if not rows.all():
                 row = int((~rows).argmax())
                 raise ValueError(f"row {row}, column {column}: {self.frame[column].iloc[row]!r}")
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise ValueError(f"not a table ({error})") from error  # pyarrow tells damage like a fault of the system
 
 
 @lru_cache(maxsize=16)

@@ -125,7 +125,7 @@ def test_no_object_of_a_proof_is_unpickled(folder):
     np.savez(
         folder / "probe.npz", x=np.array([{}], object), present=np.ones((1, 1), bool), probabilities=np.ones((1, 2))
     )
-    with pytest.raises(ArtifactError, match=r"probe.npz: damaged \(ValueError: Object arrays cannot be loaded"):
+    with pytest.raises(ArtifactError, match=r"probe.npz: damaged \(.*Object arrays cannot be loaded"):
         read_facts(folder).probe()
 
 

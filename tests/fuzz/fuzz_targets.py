@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from checkpoint_files import encoder_of, tiny
+from deploy_targets import TARGETS as OF_DEPLOYMENT
 from folder_targets import TARGETS as OF_FOLDERS
 from fuzz_frame import Target, damage_bytes, damage_header, damage_text
 from fuzz_recordings import RECORDINGS
@@ -87,4 +88,5 @@ TARGETS = [
     Target("mne-txt", make_annotations("x-annot.txt"), damage_text, read_events),
     Target("ckpt", make_checkpoint("x.ckpt"), damage_bytes, read_checkpoint),
     *OF_FOLDERS,
+    *OF_DEPLOYMENT,
 ]

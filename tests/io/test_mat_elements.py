@@ -1,7 +1,10 @@
 """MATLAB files are looked at before SciPy reads them: whatever it writes passes, what ends early is told."""
 
+import contextlib
 import io
 import struct
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +52,60 @@ def test_other_versions_are_left_to_their_readers(tmp_path):
     check_mat(tmp_path / "x.set")
     (tmp_path / "y.set").write_bytes(b"\x89HDF\r\n\x1a\n" * 40)
     check_mat(tmp_path / "y.set")
+
+
+OF_MATLAB = Path(scipy.io.matlab.__file__).parent / "tests" / "data"
+
+
+@pytest.mark.skipif(not OF_MATLAB.is_dir(), reason="this SciPy comes without the files that MATLAB wrote for its tests")
+def test_of_the_files_that_matlab_wrote_those_pass_that_scipy_reads():
+    passed, read = set(), set()
+    for path in OF_MATLAB.iterdir():
+        with contextlib.suppress(ValueError):
+            check_mat(path)
+            passed.add(path.name)
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scipy.io.loadmat(path, variable_names=None)
+            read.add(path.name)
+    assert len(read) > 80
+    assert read <= passed, sorted(read - passed)
+
+
+def element(kind, data):
+    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def matrix(mat_class, sizes, *parts, kind=5):
+    flags = element(6, struct.pack("<II", mat_class, 0))
+    return element(
+        14, flags + element(kind, struct.pack(f"<{len(sizes)}i", *sizes)) + element(1, b"x") + b"".join(parts)
+    )
+
+
+ONE = matrix(6, [1, 1], element(9, bytes(8)))
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (matrix(6, [], element(9, bytes(8))), "the sizes of a matrix in an element of type 5 and 0 bytes"),
+        (matrix(6, [1], element(9, bytes(8))), "a matrix of 1 sizes"),
+        (matrix(6, [1] * 33, element(9, bytes(8))), "and 132 bytes"),
+        (matrix(6, [1, -1], element(9, bytes(8))), "the sizes of a matrix of -1"),
+        (matrix(6, [1, 1], element(9, bytes(8)), kind=2), "in an element of type 2"),
+        (matrix(1, [1, 3], ONE), "a matrix of 3 others holds 1"),
+        (matrix(2, [1, 1], element(5, bytes(4)), element(1, b"a" * 8), ONE), "names of fields, 0 bytes each"),
+        (matrix(2, [1, 2], element(5, b"\4\0\0\0"), element(1, b"a\0\0\0"), ONE), "a matrix of 2 others holds 1"),
+    ],
+)
+def test_sizes_that_scipy_would_trust_are_told(tmp_path, made, told):
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x100) + b"IM"
+    (tmp_path / "x.set").write_bytes(header + ONE)
+    check_mat(tmp_path / "x.set")
+    (tmp_path / "x.set").write_bytes(header + made)
+    with pytest.raises(ValueError, match=told):
+        check_mat(tmp_path / "x.set")
 
 
 @pytest.mark.parametrize("kind", [0, 8, 10, 11, 14, 15, 19, 99])

@@ -15,7 +15,7 @@ from pathlib import Path
 import mne, numpy as np
 from biot_bd import AdaptiveCleaner
 path = sorted(Path(sys.argv[1]).rglob("*.edf"))[0]
-raw = mne.io.read_raw_edf(path, preload=True, verbose="ERROR")
+raw = mne.io.read_raw_edf(path, verbose="ERROR").crop(0, 70).load_data()
 print(len(AdaptiveCleaner(burst_threshold="autoreject").report(raw).absent))
 rng = np.random.default_rng(0)
 names = "Fp1 Fp2 F3 F4 C3 C4 P3 P4 O1 O2 F7 F8 T7 T8 P7 P8 Fz Cz Pz".split()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.anonymous import without_quotes
 from biot_bd.io.segments import Segment
 
 
@@ -149,6 +150,11 @@ class LiveSource(ABC):
     def stopped(self) -> bool:
         """Whether :meth:`stop` was called."""
         return self._stop.is_set()
+
+    def leave_out_names(self) -> None:
+        """Take its name, its date and what notes quote from a file away, before it is used."""
+        self.where, self.start_time = "recording-0001", None
+        self.notes = [without_quotes(note) for note in self.notes]
 
     def stop(self) -> None:
         """End :meth:`chunks` soon; may be called from a signal handler."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.bounded_files import read_npz
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.runs import atomic_path, to_jsonable
 
@@ -229,8 +230,8 @@ class TokenMap:
             The file is not a saved map; the message names it.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return cls.from_dict(json.loads(str(stored["facts"])), stored.get("values"), stored.get("special"))
+            stored = read_npz(path)
+            return cls.from_dict(json.loads(str(stored["facts"])), stored.get("values"), stored.get("special"))
         except FileNotFoundError:
             raise
         except Exception as error:

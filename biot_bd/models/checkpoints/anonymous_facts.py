@@ -209,7 +209,7 @@ def without_places(facts: _Facts, sources: Iterable[str] = ()) -> _Facts:
     Examples
     --------
     >>> from biot_bd.models.checkpoints.anonymous_facts import without_places
-    >>> without_places({"title": "as /home/smith/model", "sfreq": 200.0})
+    >>> without_places({"title": "as /eeg/smith/model", "sfreq": 200.0})
     {'title': 'as n/a', 'sfreq': 200.0}
     """
     names = Replaced(others={source: "a model" for source in sources if source not in KNOWN})

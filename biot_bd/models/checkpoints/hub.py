@@ -19,6 +19,8 @@ from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
 from biot_bd.models.checkpoints.published import WEB, Checkpoint, listed
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+MOST_BYTES = {"weights": 8 * 2**30, "others": 64 * 2**20}
+"""How large a file may be; the published BIOT has 13 MB."""
 
 
 def fetch(
@@ -105,6 +107,8 @@ class _Files:
         """Return the file, or None where the repository lacks it or it was not reached."""
         errors = self.hub.errors
         try:
+            if not self.offline:
+                self.check_size(name)
             return Path(self.hub.hf_hub_download(self.repository, name, local_files_only=self.offline, **self.options))
         except errors.LocalEntryNotFoundError as error:
             if isinstance(error.__cause__, errors.HfHubHTTPError):  # it answered, with a refusal
@@ -117,6 +121,17 @@ class _Files:
         # What httpx raises amid a download is no OSError.
         except (errors.HFValidationError, errors.HTTPError, OSError, RuntimeError) as error:
             raise self.error(self.reason(name, error)) from error
+
+    def check_size(self, name: str) -> None:
+        """Raise where the Hub says that a file is too large, before any of it comes."""
+        url = self.hub.hf_hub_url(self.repository, name, **self.options)
+        try:
+            size = self.hub.get_hf_file_metadata(url, endpoint=self.options["endpoint"]).size
+        except Exception:  # the download itself says why
+            return
+        most = MOST_BYTES["others" if name.endswith(".json") else "weights"]
+        if size is not None and size > most:
+            raise self.error(f"{name} has {size:,} bytes, at most {most:,} are taken")
 
     def reason(self, name: str, error: Exception) -> str:
         """Return in words, with what to do, why a file did not come."""

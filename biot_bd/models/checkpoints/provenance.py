@@ -230,9 +230,13 @@ class Provenance:
         stay = set(published)
         private = [seen for seen in self.trained_on if seen not in stay]
         told = {subject for seen in self.recordings for subject, _ in seen.subjects}
-        if names is None:
-            names = numbered_subjects(shuffled([*told, *(one for seen in private for one in seen.subjects or ())]))
-        lost = {old for old, new in names.items() if old != new} - told
+        every = {*told, *(one for seen in private for one in seen.subjects or ())}
+        given = names or {}
+        # A bare name stands for the same subject with that of a data set before it.
+        known = {one: given.get(one, given.get(one.rpartition("/")[2])) for one in every}
+        new = numbered_subjects(shuffled(one for one, number in known.items() if number is None))
+        names = {one: number or new[one] for one, number in known.items()}
+        lost = {new for old, new in names.items() if old != new} - {names[one] for one in told}
         whole = any(seen.subjects is None for seen in private)
         trained_on = [seen for seen in self.trained_on if seen in stay]
         for seen in private:

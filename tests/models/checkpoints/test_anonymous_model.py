@@ -116,15 +116,15 @@ def test_a_published_checkpoint_says_of_anonymous_subjects_that_they_are_none_of
 FACTS = {
     "format": "biot_bd pipeline",
     "pipeline": {
-        "params": {"pretrained": "/home/smith/model", "log_dir": "/home/smith/log"},
+        "params": {"pretrained": "/eeg/smith/model", "log_dir": "/home/smith/log"},
         "fitted": {"provenance": SEEN.to_dict()},
     },
     "record": {
         "title": "as models/smith, of clinic/jones",
-        "notes": ["made in /home/smith/eeg on 2019-11-23 21:43", "clinic/smith has few seizures"],
+        "notes": ["made in /eeg/smith on 2019-11-23 21:43", "clinic/smith has few seizures"],
         "subjects": {"train": ["clinic/jones"], "valid": ["clinic/smith"], "test": []},
         "data": {
-            "folder": "/home/smith/windows",
+            "folder": "/eeg/smith/windows",
             "subjects": {"clinic/jones": {"n_windows": 2}, "clinic/smith": {"n_windows": 1}},
         },
         "trained_on": SEEN.to_dict(),
@@ -166,7 +166,7 @@ def test_a_folder_is_rewritten_with_one_number_a_subject(tmp_path):
     anonymise_model(folder)
     everything = "".join(f"{p}{p.read_text()}" for p in sorted(folder.rglob("*")) if p.is_file()).lower()
     assert not any(
-        word in everything for word in ("smith", "jones", "clinic", "brown", "/home", "2019", "0123456789abcdef")
+        word in everything for word in ("smith", "jones", "clinic", "brown", "/eeg", "2019", "0123456789abcdef")
     )
     found = read_json(folder / "pipeline.json")
     number = found["record"]["subjects"]["valid"][0]
@@ -205,3 +205,12 @@ def test_names_of_any_letters_leave_every_place(subject, recording, reviewer):
     }
     text = json.dumps(rewritten(facts, replaced_names([facts])), ensure_ascii=False)
     assert not any(word in text for word in (name, recording, reviewer))
+
+
+def test_subjects_without_a_data_set_are_numbered_as_in_the_record():
+    seen = Provenance("m").extended(["p0", "p1"], recordings=[("p0", A), ("p1", B)])
+    facts = {"record": {"subjects": {"train": ["p0", "p1"], "valid": []}, "trained_on": seen.to_dict()}}
+    told = rewritten(facts, replaced_names([facts]))["record"]
+    assert Provenance.from_dict(told["trained_on"]).known
+    assert Provenance.from_dict(told["trained_on"]).saw(told["subjects"]["train"]) == sorted(told["subjects"]["train"])
+    assert "p0" not in json.dumps(told)
