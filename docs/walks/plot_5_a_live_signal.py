@@ -61,5 +61,5 @@ plt.show()
 # Whatever the size of the pieces. So a night that was recorded says what a live system would have
 # done.
 offline = detector.detect(raw)
-print([(event.onset_s, event.offset_s) for event in result.events])
+print([(event.onset_s, event.offset_s) for event in result.detection.events])
 print([(event.onset_s, event.offset_s) for event in offline.events])
