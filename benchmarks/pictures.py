@@ -83,7 +83,7 @@ def _boxes(rooms: list[str], left: float, top: float, room_px: float) -> list[st
     names = [f"{room}/" if (ROOT / "biot_bd" / room).is_dir() else f"{room}.py" for room in rooms]
     shares = [max(len(WHAT.get(room, "")), 1.2 * len(name)) for room, name in zip(rooms, names, strict=True)]
     each = (room_px - 8 * len(rooms)) / sum(shares)
-    size = min(14.0, *(1.55 * share * each / len(name) for share, name in zip(shares, names, strict=True)))
+    size = min(14.0, *(1.45 * share * each / len(name) for share, name in zip(shares, names, strict=True)))
     lines = []
     for room, name, share in zip(rooms, names, shares, strict=True):
         wide = share * each
