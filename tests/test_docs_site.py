@@ -127,6 +127,16 @@ def test_links_of_pages_outside_are_turned(link, docname, expected):
     assert extension("outer_pages").turned(link, docname) == expected
 
 
+def test_no_page_is_hidden_behind_one_that_sphinx_makes_itself(site):
+    """A page called ``search`` is overwritten by the page of results, without a warning."""
+    pages = list((ROOT / "docs").glob("*.md"))
+    assert not {"search", "genindex", "modindex", "py-modindex"} & {page.stem for page in pages}
+    for page in pages:
+        title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").replace("`", "").replace("'", "’")
+        shown = re.sub(r"<[^>]+>", "", (site / f"{page.stem}.html").read_text(encoding="utf-8"))
+        assert title in html.unescape(shown), page.name
+
+
 def test_links_between_pages_lead_somewhere(site):
     for page in ("index.html", "guide.html", "speed.html"):
         assert (site / page).is_file()

@@ -299,8 +299,11 @@ def _again(told: str) -> str:
 def check_facts(facts: VersionFacts) -> None:
     """Raise ``ValueError`` where values contradict each other, or a path leads out."""
     files, known = facts["files"], facts["input"]
-    check_name(facts["name"])
-    check_version(facts["version"])
+    try:
+        check_name(facts["name"])
+        check_version(facts["version"])
+    except ModelRegistryError as error:  # the caller names the file
+        raise ValueError(str(error)) from error
     if len(files) > _MOST_FILES:
         raise ValueError(f"files: {len(files)} of them, at most {_MOST_FILES} are expected")
     for name, one in files.items():

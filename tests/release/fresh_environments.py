@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / "constraints.txt"
-TOOLS = ("build", "check-wheel-contents", "hatchling", "twine", "uv")
+TOOLS = ("build", "check-wheel-contents", "hatchling", "twine")
 NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 QUIET = {"OMP_NUM_THREADS": "1", "MNE_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 
@@ -52,11 +52,12 @@ class Workshop:
         self.bin = self.folder / "tools" / "bin"
 
     def set_up(self) -> None:
-        """Install the tools with pip, whose settings a machine has; what uv needs of them is handed on."""
+        """Install uv with pip, and the other tools with uv."""
         for folder in (self.packages, self.work):
             folder.mkdir(parents=True)
         run(sys.executable, "-m", "venv", self.folder / "tools", cwd=self.folder)
-        run(self.bin / "python", "-m", "pip", "install", "--quiet", "-c", CONSTRAINTS, *TOOLS, cwd=self.folder)
+        run(self.bin / "python", "-m", "pip", "install", "--quiet", "-c", CONSTRAINTS, "uv", cwd=self.folder)
+        self.uv("pip", "install", "--quiet", "--python", self.bin / "python", "-c", CONSTRAINTS, *TOOLS)
 
     def uv(self, *words: object) -> str:
         passed_on = {f"UV_{name}": os.environ[f"PIP_{name}"] for name in ("FIND_LINKS",) if f"PIP_{name}" in os.environ}

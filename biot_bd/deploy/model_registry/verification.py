@@ -255,7 +255,7 @@ def _replay(version: RegisteredVersion, candidate: Candidate) -> Replay:
         raise ModelRegistryError(f"{what}: takes or gives other things than {ARTIFACT} says: {found}, not {registered}")
     try:
         largest = difference(model, _probe(version))
-    except ModelRegistryError as error:
+    except (ValueError, RuntimeError) as error:  # also of steps, or a network, that do not fit each other
         raise ModelRegistryError(f"{what}: {error}") from error
     if not largest <= bound:
         raise ModelRegistryError(
