@@ -40,15 +40,6 @@ class Registry:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from biot_bd import (
-    ...     BIOTClassifier,
-    ...     MontageMapper,
-    ...     PercentileScaler,
-    ...     Windows,
-    ...     save_pipeline,
-    ... )
     >>> from biot_bd.deploy import Registry
     >>> registry = Registry("models")
     >>> [version.label for version in registry.list()]
@@ -112,7 +103,8 @@ class Registry:
         from biot_bd.deploy.model_registry.verification import check_description
         from biot_bd.deploy.model_registry.writing import write_version
 
-        check_name(name), check_version(version)
+        check_name(name)
+        check_version(version)
         contents = model_contents(model_folder, anonymous)
         target = self.root / name / version
         if os.path.lexists(target):
