@@ -23,14 +23,14 @@ RUNTIME ?= build/runtime
 # Where `make dist` builds packages and tries them; its environments are removed after.
 DIST ?= build/dist
 
-.PHONY: demo test test-slow runtime mlflow dist fuzz audit docs pictures browser lint bench install clean
+.PHONY: demo test test-slow runtime mlflow dist fuzz audit docs linkcheck pictures browser lint bench install clean
 
 demo: $(CORE)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
 
 # The examples in docstrings are tests, too; the site is built without its gallery, which test-slow runs.
 test: $(INSTALLED) lint
-	$(PYTEST) tests $(PLUGINS) $(addprefix --ignore=,$(ENGINES))
+	$(PYTEST) --durations 20 tests $(PLUGINS) $(addprefix --ignore=,$(ENGINES))
 	$(PYTEST) $(ENGINES)
 	$(PYTEST) --doctest-modules biot_bd $(addsuffix /src,$(PLUGINS))
 
@@ -79,6 +79,10 @@ docs: $(INSTALLED)
 # Draws the pictures of the documentation; those of a study are made by it, and its command is printed.
 pictures: $(INSTALLED)
 	$(BIN)/python benchmarks/pictures.py
+
+# Asks every address that a page of the site names; needs the network, so no other target calls it.
+linkcheck: $(INSTALLED)
+	$(BIN)/python -W ignore -m sphinx -b linkcheck -q --keep-going -D plot_gallery=0 docs docs/_build/linkcheck
 
 # The live page and the report are tested in Chromium; without one those tests skip and say so.
 browser:

@@ -47,6 +47,10 @@ sphinx_gallery_conf = {
     "reset_modules": ("matplotlib", "seeds.fix"),
 }
 
+# What stands for an address of the reader's own.
+linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1)", r"https://ADDRESS/"]
+linkcheck_timeout = 20
+
 html_theme = "pydata_sphinx_theme"
 html_title = "biot_bd"
 html_theme_options = {

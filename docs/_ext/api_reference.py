@@ -176,11 +176,17 @@ def _summary(doc: str) -> str:
     return " ".join(doc.strip().split("\n\n")[0].split())
 
 
+def _type(obj: Any) -> str:
+    """Return an object's type as Sphinx finds it: types of ours by their whole name."""
+    kind = type(obj)
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__.startswith("biot_bd") else kind.__name__
+
+
 def _page(name: PublicName) -> str:
     text = _heading(name.address)
     if name.kind == "data":
         body = "\n".join(f"   {line}".rstrip() for line in name.doc.splitlines())
-        return f"{text}.. py:data:: {name.address}\n   :type: {type(name.obj).__name__}\n\n{body}\n"
+        return f"{text}.. py:data:: {name.address}\n   :type: {_type(name.obj)}\n\n{body}\n"
     text += f".. currentmodule:: {name.room}\n\n.. auto{name.kind}:: {name.name}\n"
     if name.kind == "class" and (members := members_of(name.obj)):
         text += f"   :members: {', '.join(members)}\n"

@@ -21,8 +21,8 @@ import pandas as pd
 from biot_bd import Detector, load_dataset
 from biot_bd.cli import main
 from biot_bd.deploy import curve_of
+from biot_bd.deploy.demo_model import shipped
 
-MODEL = "demo"
 work = Path(tempfile.mkdtemp())
 recordings = load_dataset("demo", work / "recordings", n_subjects=1, recordings=1, minutes=5, seed=11)
 edf = Path(recordings.datasets[0].raw.filenames[0])
@@ -33,7 +33,7 @@ print(edf.name, "annotated:", [(round(onset), round(offset)) for onset, offset i
 # Events
 # ------
 # ``biot-bd detect demo night.edf -o results --html`` on the command line.
-main(["detect", MODEL, str(edf), "-o", str(work / "results"), "--html"])
+main(["detect", "demo", str(edf), "-o", str(work / "results"), "--html"])
 sorted(path.relative_to(work).as_posix() for path in (work / "results").rglob("*") if path.is_file())
 
 # %%
@@ -45,7 +45,7 @@ pd.read_csv(table, sep="\t")
 # What decided
 # ------------
 # The record beside it has the model, its operating point, and the probabilities of all windows.
-detector = Detector.load(MODEL)
+detector = Detector.load(shipped())
 found = detector.detect(edf)
 figure, axis = plt.subplots(figsize=(8, 2.6), layout="constrained")
 curve = curve_of(found)

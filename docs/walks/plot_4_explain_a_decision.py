@@ -21,13 +21,12 @@ import matplotlib.pyplot as plt
 from biot_bd import load_dataset
 from biot_bd.cli import main
 
-MODEL = "demo"
 work = Path(tempfile.mkdtemp())
 recordings = load_dataset("demo", work / "recordings", n_subjects=1, recordings=1, minutes=5, seed=11)
 raw = recordings.datasets[0].raw
 onset = float(raw.annotations[0]["onset"])
 status = main(
-    ["explain", MODEL, str(raw.filenames[0]), "-o", str(work / "explained"), "--at-s", f"{onset + 6:.0f}"]
+    ["explain", "demo", str(raw.filenames[0]), "-o", str(work / "explained"), "--at-s", f"{onset + 6:.0f}"]
     + ["--probe", "token-ig", "--probe", "channel-occlusion", "--probe", "energy"]
 )
 print("status", status)

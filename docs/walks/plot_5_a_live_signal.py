@@ -16,12 +16,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from biot_bd import Detector, load_dataset
+from biot_bd.deploy.demo_model import shipped
 from biot_bd.deploy.live import Chunk, LiveDetector
 
-MODEL = "demo"
 work = Path(tempfile.mkdtemp())
 recordings = load_dataset("demo", work / "recordings", n_subjects=1, recordings=1, minutes=5, seed=11)
-raw = recordings.datasets[0].raw.load_data()
+raw = recordings.datasets[0].raw.load_data(verbose=False)
 sfreq = raw.info["sfreq"]
 
 # %%
@@ -30,7 +30,7 @@ sfreq = raw.info["sfreq"]
 # ``causal=True`` is the chain of a live system: a short filter, windows that have ended, one
 # decision a second. Every line is a dictionary; the command prints them as JSON.
 lines = []
-detector = Detector.load(MODEL, causal=True, stride_s=1)
+detector = Detector.load(shipped(), causal=True, stride_s=1)
 live = LiveDetector(detector, raw.ch_names, sfreq=sfreq, emit=lines.append, decisions=True)
 microvolts = raw.get_data(picks=list(live.needed)) * 1e6
 for start in range(0, microvolts.shape[1], 64):  # a quarter of a second at a time
@@ -61,5 +61,5 @@ plt.show()
 # Whatever the size of the pieces. So a night that was recorded says what a live system would have
 # done.
 offline = detector.detect(raw)
-print([(event.onset_s, event.offset_s) for event in result.events])
+print([(event.onset_s, event.offset_s) for event in result.detection.events])
 print([(event.onset_s, event.offset_s) for event in offline.events])

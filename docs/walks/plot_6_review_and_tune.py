@@ -22,10 +22,9 @@ from biot_bd.deploy import read_detection
 from biot_bd.deploy.review import Mark, Review, find_reviews, save_review
 from biot_bd.events import ReadRecording, score_agreement
 
-MODEL = "demo"
 work = Path(tempfile.mkdtemp())
 recordings = load_dataset("demo", work / "recordings", n_subjects=3, recordings=2, minutes=5, seed=11)
-status = main(["detect", MODEL, str(work / "recordings"), "-o", str(work / "results")])
+status = main(["detect", "demo", str(work / "recordings"), "-o", str(work / "results")])
 records = sorted((work / "results").rglob("*_detection.json"))
 print("status", status, "-", len(records), "recordings")
 
@@ -80,7 +79,7 @@ print("kappa of seconds", round(agreement["samples"]["kappa"], 3))
 # -----------------------
 # ``tune`` trains nothing: it searches threshold and smoothing on what the reader said. Both columns
 # are of the recordings that the new point was chosen on, so expect less elsewhere.
-status = main(["tune", MODEL, str(work / "results"), "--reviewer", "anna", "-o", str(work / "tuned")])
+status = main(["tune", "demo", str(work / "results"), "--reviewer", "anna", "-o", str(work / "tuned")])
 print("status", status)
 
 # %%

@@ -22,10 +22,10 @@ import numpy as np
 
 from biot_bd import Detector, load_dataset
 from biot_bd.cli import main
+from biot_bd.deploy.demo_model import shipped
 
-MODEL = "demo"
 work = Path(tempfile.mkdtemp())
-status = main(["export", MODEL, "-o", str(work / "exported"), "--format", "onnx"])
+status = main(["export", "demo", "-o", str(work / "exported"), "--format", "onnx"])
 print("status", status)
 sorted(path.name for path in (work / "exported").iterdir())
 
@@ -43,7 +43,7 @@ print(json.dumps({name: facts[name] for name in ("format", "input") if name in f
 recordings = load_dataset("demo", work / "recordings", n_subjects=1, recordings=1, minutes=5, seed=11)
 edf = recordings.datasets[0].raw.filenames[0]
 found, seconds = {}, {}
-for name, folder, engine in (("torch", MODEL, "torch"), ("onnxruntime", work / "exported", "onnx")):
+for name, folder, engine in (("torch", shipped(), "torch"), ("onnxruntime", work / "exported", "onnx")):
     detector = Detector.load(folder, engine=engine)
     begun = time.perf_counter()
     found[name] = detector.detect(edf)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+__all__ = ["shipped"]
+
 NAME, VERSION = "demo", "1.0.0"
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biot_bd.deploy.model_registry import places
-from biot_bd.deploy.model_registry.differences import VersionDifference, compare_versions
 from biot_bd.deploy.model_registry.model_contents import model_contents
-from biot_bd.deploy.model_registry.verification import Verification, check_description, check_digest, verify_version
-from biot_bd.deploy.model_registry.writing import write_version
 from biot_bd.deploy.version_folder import RegisteredVersion, check_files, copy_version, read_version
 from biot_bd.deploy.version_names import check_name, check_version, is_prerelease, precedence, split_label
 from biot_bd.exceptions import ModelRegistryError, VersionExistsError
 
 if TYPE_CHECKING:
     from biot_bd.deploy.detector import Detector
+    from biot_bd.deploy.model_registry.differences import VersionDifference
+    from biot_bd.deploy.model_registry.verification import Verification
+
+# What writes, verifies and compares is imported where it is used: a name is found without scipy.
 
 
 class Registry:
@@ -99,6 +100,9 @@ class Registry:
         OSError
             The registry cannot be written; nothing is left of the version.
         """
+        from biot_bd.deploy.model_registry.verification import check_description
+        from biot_bd.deploy.model_registry.writing import write_version
+
         check_name(name)
         check_version(version)
         contents = model_contents(model_folder, anonymous)
@@ -166,6 +170,8 @@ class Registry:
         OSError
             The registry cannot be written.
         """
+        from biot_bd.deploy.model_registry.verification import check_digest, verify_version
+
         version = read_version(folder)
         digest = version.digest
         check_digest(version, digest, expected)
@@ -295,6 +301,8 @@ class Registry:
         ModelRegistryError
             A ``ValueError``: something differs; the message names the file.
         """
+        from biot_bd.deploy.model_registry.verification import verify_version
+
         found = self.resolve(_label(name, version))
         return verify_version(found.folder, expected=expected, replay=replay)
 
@@ -317,6 +325,8 @@ class Registry:
         ModelRegistryError
             A file is another than was registered.
         """
+        from biot_bd.deploy.model_registry.differences import compare_versions
+
         return compare_versions(self.resolve(one), self.resolve(other))
 
     def _names(self) -> list[str]:
