@@ -30,7 +30,7 @@ demo: $(CORE)
 
 # The examples in docstrings are tests, too; the site is built without its gallery, which test-slow runs.
 test: $(INSTALLED) lint
-	$(PYTEST) tests $(PLUGINS) $(addprefix --ignore=,$(ENGINES))
+	$(PYTEST) --durations 20 tests $(PLUGINS) $(addprefix --ignore=,$(ENGINES))
 	$(PYTEST) $(ENGINES)
 	$(PYTEST) --doctest-modules biot_bd $(addsuffix /src,$(PLUGINS))
 

@@ -46,7 +46,6 @@ WHAT = {  # a line for each room; the rooms and their floors are those of pyproj
     "events": "curve, detector, files",
     "io": "recordings on disk: headers, time line, units, readers",
 }
-SMALLEST = 11  # characters that a box has room for
 LOWEST = 3  # layers of the linter that are floor 1: hooks, registries, and what stands below them
 
 
@@ -81,17 +80,15 @@ def draw_floors() -> str:
 
 
 def _boxes(rooms: list[str], left: float, top: float, room_px: float) -> list[str]:
-    shares = [max(len(WHAT.get(room, "")), len(room) * 1.35, SMALLEST) for room in rooms]
+    names = [f"{room}/" if (ROOT / "biot_bd" / room).is_dir() else f"{room}.py" for room in rooms]
+    shares = [max(len(WHAT.get(room, "")), 1.2 * len(name)) for room, name in zip(rooms, names, strict=True)]
     each = (room_px - 8 * len(rooms)) / sum(shares)
+    size = min(14.0, *(1.45 * share * each / len(name) for share, name in zip(shares, names, strict=True)))
     lines = []
-    for room, share in zip(rooms, shares, strict=True):
+    for room, name, share in zip(rooms, names, shares, strict=True):
         wide = share * each
-        folder = (ROOT / "biot_bd" / room).is_dir()
-        lines.append(
-            f'<rect x="{left:.0f}" y="{top}" width="{wide:.0f}" height="42" rx="4" fill="#ffffff" stroke="#33658a"/>'
-        )
-        name = f"{room}/" if folder else f"{room}.py"
-        size = min(14.0, wide / len(name) * 1.6)
+        box = f'<rect x="{left:.0f}" y="{top}" width="{wide:.0f}" height="42" rx="4"'
+        lines.append(f'{box} fill="#ffffff" stroke="#33658a"/>')
         lines.append(_text(left + wide / 2, top + (19 if room in WHAT else 26), size, "#123", name, weight=600))
         if room in WHAT:
             lines.append(_text(left + wide / 2, top + 35, min(11.0, wide / len(WHAT[room]) * 1.9), "#444", WHAT[room]))

@@ -28,10 +28,11 @@ NOT_TOLD = "n/a"
 
 PUBLISHED = {
     "chb-mit": r"\d{2}",
-    "siena": r"PN\d{2}",
+    "siena": r"(PN)?\d{2}",
+    "seizeit1": r"\d{1,3}",
     "tusz": r"aaaaa[a-z]{3}",
-    "eegmmidb": r"S?\d{1,3}",
-    "helsinki": r"\d{1,2}",
+    "eegmmidb": r"\d{3}",
+    "helsinki": r"\d{2}",
     "demo": r"[a-z]?\d{1,3}",
 }
 """Subjects as the publishers of open data sets call them: name space -> regular expression."""

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import edfio
 import numpy as np
-import pandas as pd
 import pyarrow.parquet
 from deploy_files import BIPOLAR
 
@@ -98,37 +97,35 @@ def spellings(day: datetime.date) -> list[str]:
     return [day.strftime(form).lower() for form in forms]
 
 
-def patterns(days: list[datetime.date]) -> list[re.Pattern[str]]:
+def pattern(days: list[datetime.date]) -> re.Pattern[str]:
     """Return what must not come out: names, numbers of patients, dates, the time of day, in any spelling."""
     second = int(STARTED.replace(tzinfo=datetime.UTC).timestamp())
     texts = [*WORDS, *SUBJECTS, *(text for day in [STARTED.date(), BORN, *days] for text in spellings(day))]
     texts += ["21:43:17", "21.43.17", "21-43-17", "214317", str(second), str(second * 1000)]
-    return [
-        re.compile(rf"(?<![\d.]){re.escape(text)}(?!\d)" if text[0].isdigit() else re.escape(text)) for text in texts
-    ]
+    words = [re.escape(text) for text in texts if not text[0].isdigit()]
+    numbers = [re.escape(text) for text in texts if text[0].isdigit()]
+    return re.compile(rf"{'|'.join(words)}|(?<![\d.])(?:{'|'.join(numbers)})(?!\d)")
 
 
 def found_in(folder: Path, days: list[datetime.date]) -> list[str]:
     """Return what was found in names of files and folders, and in every byte, unpacked and decoded, of every file."""
-    wanted, found = patterns(days), []
-    for path in sorted(folder.rglob("*")):
-        found += [
-            f"{path.name}: its name, {one.pattern}"
-            for one in wanted
-            if one.search(path.relative_to(folder).as_posix().lower())
-        ]
+    wanted, found = pattern(days), []
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+        name = path.relative_to(folder.parent).as_posix()
+        found += [f"{name}: its name, {text}" for text in set(wanted.findall(name.lower()))]
         for where, data in layers(path.read_bytes(), path.name) if path.is_file() else ():
-            found += [f"{path.relative_to(folder)}: {where}, {one.pattern}" for one in wanted if _holds(data, one)]
+            found += [f"{name}: {where}, {text}" for text in sorted(_held(data, wanted))]
     return found
 
 
 def found_in_text(text: str, days: list[datetime.date]) -> list[str]:
     """Return what was found in a text."""
-    return [one.pattern for one in patterns(days) if one.search(text.lower())]
+    return sorted(set(pattern(days).findall(text.lower())))
 
 
-def _holds(data: bytes, wanted: re.Pattern[str]) -> bool:
-    return any(wanted.search(data.decode(coding, "replace").lower()) for coding in ("utf-8", "utf-16-le", "utf-16-be"))
+def _held(data: bytes, wanted: re.Pattern[str]) -> set[str]:
+    codings = ("utf-8", "utf-16-le", "utf-16-be") if b"\0" in data else ("utf-8",)
+    return {text for coding in codings for text in wanted.findall(data.decode(coding, "replace").lower())}
 
 
 def layers(data: bytes, name: str, depth: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -150,7 +147,7 @@ def layers(data: bytes, name: str, depth: int = 0) -> Iterator[tuple[str, bytes]
         inner.append((f"{name}, its schema", repr(table.schema).encode()))
     elif data[:8] == b"\x89PNG\r\n\x1a\n":
         inner += [(f"{name}, chunk {kind}", body) for kind, body in _png_texts(data)]
-    else:
+    elif b"\0" not in data[:4096]:  # a text
         text = data.decode("utf-8", "ignore")
         for coded in re.findall(r"[A-Za-z0-9+/]{40,}={0,2}", text):
             plain = base64.b64decode(coded[: len(coded) // 4 * 4])
@@ -201,4 +198,4 @@ def _png_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
         at += 12 + size
 
 
-__all__ = ["SUBJECTS", "WORDS", "found_in", "found_in_text", "pd", "plant"]
+__all__ = ["SUBJECTS", "WORDS", "found_in", "found_in_text", "plant"]

@@ -90,6 +90,13 @@ def test_light_modules_stay_light(module):
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
+def test_importing_biot_bd_takes_less_than_a_third_of_a_second():
+    # Of the processor, as others may use it; the least of three, as a first import may compile files.
+    code = "import time; begin = time.process_time(); import biot_bd; print(time.process_time() - begin)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60) for _ in range(3)]
+    assert min(float(done.stdout) for done in runs) < 0.3
+
+
 @pytest.mark.parametrize("room", LAZY_ROOMS)
 def test_public_names_of_lazy_rooms_are_those_of_their_stubs(room):
     module = importlib.import_module(room)

@@ -17,7 +17,7 @@ from typing import Any, NotRequired, TypedDict
 
 from biot_bd.deploy.version_names import check_name, check_version
 from biot_bd.exceptions import ModelRegistryError
-from biot_bd.export.artifact import PROBE
+from biot_bd.export.artifact import BOUNDS, PROBE
 from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, PIPELINE, REGISTERED, WEIGHTS, sha256
 from biot_bd.runs import read_json
@@ -207,9 +207,22 @@ def is_version(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder is a version of the model registry, as far as its name of a format
     tells.
 
+    Parameters
+    ----------
+    folder : path
+        Anything.
+
+    Returns
+    -------
+    bool
+
+    See Also
+    --------
+    read_version : Raises where it is none.
+
     Examples
     --------
-    >>> from biot_bd.deploy.version_folder import is_version
+    >>> from biot_bd.deploy import is_version
     >>> is_version("nowhere")
     False
     """
@@ -248,7 +261,7 @@ def read_version(folder: str | os.PathLike[str]) -> RegisteredVersion:
 
     Examples
     --------
-    >>> from biot_bd.deploy.version_folder import read_version
+    >>> from biot_bd.deploy import read_version
     >>> read_version("nowhere")
     Traceback (most recent call last):
     ...
@@ -286,8 +299,11 @@ def _again(told: str) -> str:
 def check_facts(facts: VersionFacts) -> None:
     """Raise ``ValueError`` where values contradict each other, or a path leads out."""
     files, known = facts["files"], facts["input"]
-    check_name(facts["name"])
-    check_version(facts["version"])
+    try:
+        check_name(facts["name"])
+        check_version(facts["version"])
+    except ModelRegistryError as error:  # the caller names the file
+        raise ValueError(str(error)) from error
     if len(files) > _MOST_FILES:
         raise ValueError(f"files: {len(files)} of them, at most {_MOST_FILES} are expected")
     for name, one in files.items():
@@ -306,6 +322,13 @@ def check_facts(facts: VersionFacts) -> None:
         raise ValueError("input.ch_names: expected names that differ")
     if not (known["sfreq"] > 0 and known["n_times"] > 0):
         raise ValueError(f"input: impossible sizes, {known['n_times']} samples at {known['sfreq']:g} Hz")
+    if abs(known["n_times"] / known["sfreq"] - known["window_s"]) > 1e-6:
+        raise ValueError(
+            f"input: {known['n_times']} samples at {known['sfreq']:g} Hz are no window of {known['window_s']:g} s"
+        )
+    for precision, bound in facts["probe"]["bounds"].items():
+        if not 0 <= bound <= BOUNDS.get(precision, 0):
+            raise ValueError(f"probe.bounds.{precision}: {bound:g}, at most {BOUNDS.get(precision, 0):g} is accepted")
     if facts["probe"]["file"] != PROBE:
         raise ValueError(f"probe.file: expected {PROBE!r}, found {facts['probe']['file']!r}")
 
@@ -342,6 +365,21 @@ def check_files(version: RegisteredVersion, *, whole: bool = True) -> None:
     ------
     ModelRegistryError
         Names the file.
+
+    See Also
+    --------
+    biot_bd.deploy.model_registry.verify_version : Also computes the probe batch again.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.deploy import RegisteredVersion, check_files
+    >>> Path("mine").mkdir()
+    >>> files = {"README.md": {"sha256": "0a" * 32, "size_bytes": 7}}
+    >>> check_files(RegisteredVersion("mine", "1.0.0", Path("mine"), {"files": files}))
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ModelRegistryError: mine/README.md: missing, though artifact.json names ...
     """
     folder = version.folder
     for path in _entries(folder):

@@ -23,6 +23,7 @@ from biot_bd.embedding.nearest import nearest_windows
 from biot_bd.embedding.projection import project
 from biot_bd.exceptions import EmbeddingCacheError
 from biot_bd.json_values import check_values, naming
+from biot_bd.models.checkpoints.anonymous_facts import without_places
 from biot_bd.runs import atomic_path, environment, make_folder, read_json, to_jsonable, write_json
 from biot_bd.windows import Windows
 
@@ -348,4 +349,5 @@ def _described(
         "metric": metric,
         "environment": environment(),
     }
-    return dict(to_jsonable(facts))
+    told: dict[str, Any] = to_jsonable(facts)
+    return without_places(told, [str(told["model"]["pretrained"])]) if windows.anonymous else told

@@ -28,7 +28,6 @@ from biot_bd import Detector, EventDetector, Pretrainer, load_dataset
 from biot_bd.datasets import load_arrays, open_array
 from biot_bd.datasets.tusz_labels import read_tusz_labels
 from biot_bd.deploy import Registry, read_detection, read_version, write_detection_record
-from biot_bd.deploy.model_registry import verify_version
 from biot_bd.deploy.review import find_reviews
 from biot_bd.embedding import read_embeddings
 from biot_bd.evaluation import read_plan
@@ -122,9 +121,9 @@ def read_registered(path, *, signed=False):
     """A registry lists everything, with what is wrong; what verifies detects."""
     if signed:
         sign_version(path)
-    registry = Registry(folder_of(path))
-    (found,) = registry.list()
-    told = verify_version(found.folder)
+    models = Registry(folder_of(path))
+    (found,) = models.list()
+    told = models.verify("mine", "1.0.0")
     if found.problem or not told.replayed:
         raise AssertionError(f"verified, and {found.problem or told.not_replayed}")
 

@@ -36,25 +36,28 @@ except HubError as error:
     print(error)
 """
 LIVE = """
-import threading, time
+import threading
 import numpy as np
 import mne_lsl.lsl as lsl
+from biot_bd.deploy.live import Chunk
+from biot_bd.deploy.live.lsl import LslSource
 info = lsl.StreamInfo("dist", "EEG", 2, 100, "float32", "dist-source")
+info.set_channel_names(["C3", "C4"])
+info.set_channel_units(["uV", "uV"])
 outlet = lsl.StreamOutlet(info)
-found = lsl.resolve_streams(timeout=10, name="dist", source_id="dist-source", minimum=1)
-inlet = lsl.StreamInlet(found[0])
-inlet.open_stream(timeout=10)
-outlet.push_chunk(np.ones((50, 2), np.float32))
-samples, times = inlet.pull_chunk(timeout=5, max_samples=50)
-assert len(samples) and np.all(samples == 1), samples
-from biot_bd.deploy.live import LslSource
-print(len(samples))
+def send():
+    outlet.wait_for_consumers(timeout=20)
+    outlet.push_chunk(np.full((200, 2), 7, np.float32))
+threading.Thread(target=send, daemon=True).start()
+items = LslSource("dist", wait_s=20).chunks(["C3", "C4"])
+found = next(item for item in items if isinstance(item, Chunk) and item.x.size)
+assert (found.x == 7).all() and found.sfreq == 100, found
 """
 BENCH = "import datasets, psutil, pyedflib, transformers; print(transformers.__version__)"
 
 
 def _explain(environment: Environment, made: Path) -> None:
-    words = ("explain", made / "model", made / "windows", "--probe", "input-ig", "-o", made / "explained")
+    words = ("explain", made / "model", made / "windows", "--probe", "saliency", "-o", made / "explained")
     environment.biot_bd(*words)
     check((made / "explained" / "explain.html").is_file(), "explain wrote no page")
 
@@ -81,7 +84,7 @@ def _maps(environment: Environment, made: Path) -> None:
 
 def _scale(environment: Environment, made: Path) -> None:
     sizes = ("--param", "module__embed_dim=16", "--param", "module__num_layers=1", "--param", "module__num_heads=2")
-    shape = ("--engine", "optuna", "--trials", "2", "--cv", "subject-kfold:2", "--inner-cv", "subject-kfold:2")
+    shape = ("--engine", "optuna", "--trials", "2", "--cv", "subject-kfold-2", "--inner-cv", "subject-kfold-2")
     words = ("search", made / "windows", "-o", made / "searched", "--grid", "lr=1e-4,1e-3", "--epochs", "1")
     environment.biot_bd(*words, *shape, *sizes, "--backend", "dask", "--jobs", "1")
     environment.code("import accelerate, dask_jobqueue, submitit")

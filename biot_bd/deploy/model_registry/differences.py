@@ -11,8 +11,9 @@ import numpy as np
 from biot_bd.deploy.model_registry.probe_batch import compute, open_window_model
 from biot_bd.deploy.model_registry.tensor_file import TensorFile
 from biot_bd.deploy.version_folder import RegisteredVersion, check_files
-from biot_bd.exceptions import MissingExtraError
+from biot_bd.exceptions import MissingExtraError, ModelRegistryError
 from biot_bd.export.artifact import Probe
+from biot_bd.json_values import naming
 from biot_bd.models.checkpoints.pipeline_folder import WEIGHTS
 
 COMPARED = (
@@ -45,6 +46,16 @@ class FactDifference:
         Keys that lead there, joined by dots.
     one, other : object
         The values; ``"(not there)"`` where one has none.
+
+    See Also
+    --------
+    VersionDifference : Holds those of two versions.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy.model_registry import FactDifference
+    >>> FactDifference("events.setting.threshold", 0.4, 0.6)
+    FactDifference(key='events.setting.threshold', one=0.4, other=0.6)
     """
 
     key: str
@@ -80,6 +91,16 @@ class VersionDifference:
     See Also
     --------
     biot_bd.deploy.Registry.diff : Makes one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.deploy import RegisteredVersion
+    >>> from biot_bd.deploy.model_registry import VersionDifference
+    >>> one, other = (RegisteredVersion("mine", v, Path(v), {}) for v in ("1.0.0", "1.1.0"))
+    >>> tensors = {"final_layer.bias": 0.25}
+    >>> VersionDifference(one, other, (), tensors, 41, (), {}, None, (7, 7)).same_weights
+    False
     """
 
     one: RegisteredVersion
@@ -114,6 +135,19 @@ def compare_versions(one: RegisteredVersion, other: RegisteredVersion) -> Versio
     ------
     ModelRegistryError
         A file is another than was registered.
+
+    See Also
+    --------
+    biot_bd.deploy.Registry.diff : The same by name.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy import read_version
+    >>> from biot_bd.deploy.model_registry import compare_versions
+    >>> compare_versions(read_version("one"), read_version("other"))
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: one: no version of the model registry here (no artifact.json); ...
     """
     for version in (one, other):
         check_files(version)
@@ -122,7 +156,8 @@ def compare_versions(one: RegisteredVersion, other: RegisteredVersion) -> Versio
         for key in COMPARED
         for difference in _differences(one.facts.get(key), other.facts.get(key), key)  # type: ignore[misc]  # a key
     )
-    facts += tuple(_differences(_scores(one), _scores(other), "results"))
+    with naming(f"{one.folder} or {other.folder}", ModelRegistryError):
+        facts += tuple(_differences(_scores(one), _scores(other), "results"))
     tensors, n_equal, others = _tensors(one, other)
     probabilities, why = _probabilities(one, other)
     return VersionDifference(

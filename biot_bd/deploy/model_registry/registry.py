@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biot_bd.deploy.model_registry import places
-from biot_bd.deploy.model_registry.differences import VersionDifference, compare_versions
 from biot_bd.deploy.model_registry.model_contents import model_contents
-from biot_bd.deploy.model_registry.verification import Verification, check_description, check_digest, verify_version
-from biot_bd.deploy.model_registry.writing import write_version
 from biot_bd.deploy.version_folder import RegisteredVersion, check_files, copy_version, read_version
 from biot_bd.deploy.version_names import check_name, check_version, is_prerelease, precedence, split_label
 from biot_bd.exceptions import ModelRegistryError, VersionExistsError
 
 if TYPE_CHECKING:
     from biot_bd.deploy.detector import Detector
+    from biot_bd.deploy.model_registry.differences import VersionDifference
+    from biot_bd.deploy.model_registry.verification import Verification
+
+# What writes, verifies and compares is imported where it is used: a name is found without scipy.
 
 
 class Registry:
@@ -39,15 +40,6 @@ class Registry:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from biot_bd import (
-    ...     BIOTClassifier,
-    ...     MontageMapper,
-    ...     PercentileScaler,
-    ...     Windows,
-    ...     save_pipeline,
-    ... )
     >>> from biot_bd.deploy import Registry
     >>> registry = Registry("models")
     >>> [version.label for version in registry.list()]
@@ -108,7 +100,11 @@ class Registry:
         OSError
             The registry cannot be written; nothing is left of the version.
         """
-        check_name(name), check_version(version)
+        from biot_bd.deploy.model_registry.verification import check_description
+        from biot_bd.deploy.model_registry.writing import write_version
+
+        check_name(name)
+        check_version(version)
         contents = model_contents(model_folder, anonymous)
         target = self.root / name / version
         if os.path.lexists(target):
@@ -174,6 +170,8 @@ class Registry:
         OSError
             The registry cannot be written.
         """
+        from biot_bd.deploy.model_registry.verification import check_digest, verify_version
+
         version = read_version(folder)
         digest = version.digest
         check_digest(version, digest, expected)
@@ -303,6 +301,8 @@ class Registry:
         ModelRegistryError
             A ``ValueError``: something differs; the message names the file.
         """
+        from biot_bd.deploy.model_registry.verification import verify_version
+
         found = self.resolve(_label(name, version))
         return verify_version(found.folder, expected=expected, replay=replay)
 
@@ -325,6 +325,8 @@ class Registry:
         ModelRegistryError
             A file is another than was registered.
         """
+        from biot_bd.deploy.model_registry.differences import compare_versions
+
         return compare_versions(self.resolve(one), self.resolve(other))
 
     def _names(self) -> list[str]:

@@ -5,13 +5,13 @@ computing them again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from biot_bd.deploy.engine_candidates import Candidate, find_candidates
-from biot_bd.deploy.model_registry.described import event_facts, export_facts, model_facts
+from biot_bd.deploy.model_registry.described import event_facts, export_facts, model_facts, training_facts
 from biot_bd.deploy.model_registry.probe_batch import difference, open_window_model
 from biot_bd.deploy.version_folder import RegisteredVersion, check_files, read_version
 from biot_bd.exceptions import MissingExtraError, ModelRegistryError
@@ -33,6 +33,17 @@ class Replay:
         Of a probability to the one that was registered.
     bound : float
         How large it may be.
+
+    See Also
+    --------
+    Verification : Holds those of a version.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy.model_registry import Replay
+    >>> replay = Replay("onnx", "fp32", 2e-7, 1e-5)
+    >>> replay.largest_difference <= replay.bound
+    True
     """
 
     engine: str
@@ -61,6 +72,16 @@ class Verification:
     See Also
     --------
     verify_version : Makes one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.deploy import RegisteredVersion
+    >>> from biot_bd.deploy.model_registry import Verification
+    >>> version = RegisteredVersion("mine", "1.0.0", Path("mine/1.0.0"), {})
+    >>> found = Verification(version, "0a" * 32, 6, 645_000, (), ("not asked for",))
+    >>> found.version.label, found.not_replayed
+    ('mine/1.0.0', ('not asked for',))
     """
 
     version: RegisteredVersion
@@ -155,19 +176,34 @@ def check_description(version: RegisteredVersion) -> None:
     folder, facts = version.folder, version.facts
     with naming(folder / PIPELINE, ModelRegistryError):
         description = read_json(folder / PIPELINE)
-        own: dict[str, Any] = {
-            "model": model_facts(description, folder, facts["model"]["weights_sha256"]),
-            "events": event_facts(folder),
-            "exports": export_facts(folder),
+        events, said = event_facts(folder), facts["events"]
+        # What any version of biot_bd reads of the files, not the words that one has for it.
+        own = {
+            "model.hub_class": model_facts(description, folder, "")["hub_class"],
+            "events": events if events is None or said is None else {key: events["setting"].get(key) for key in said["setting"]},
+            "training.trained_on": _seen(training_facts(description, folder)["trained_on"]),
+            "exports": [one["folder"] for one in export_facts(folder)],
+        }  # fmt: skip
+    with naming(folder / ARTIFACT, ModelRegistryError):
+        told = {
+            "model.hub_class": facts["model"]["hub_class"],
+            "events": None if said is None else said["setting"],
+            "training.trained_on": _seen(facts["training"]["trained_on"]),
+            "exports": [one["folder"] for one in facts["exports"]],
         }
     for key, value in own.items():
-        if to_jsonable(value) != facts[key]:  # type: ignore[literal-required]  # keys are those of above
+        if to_jsonable(value) != told[key]:
             raise ModelRegistryError(
-                f"{folder / ARTIFACT}: {key} is not what the model's own files say; expected {_short(value)}, found {_short(facts[key])}"  # type: ignore[literal-required]
+                f"{folder / ARTIFACT}: {key} is not what the model's own files say; expected {_short(value)}, "
+                f"found {_short(told[key])}"
             )
     for export in facts["exports"]:
         read_artifact(folder / export["folder"])
     _probe(version)
+
+
+def _seen(trained_on: Mapping[str, Any] | None) -> Any:
+    return None if trained_on is None else [trained_on["trained_on"], trained_on["known"]]
 
 
 def _short(value: Any) -> str:
@@ -210,13 +246,16 @@ def _replay(version: RegisteredVersion, candidate: Candidate) -> Replay:
     model = open_window_model(candidate.folder, candidate.engine, candidate.precision)
     what = f"{version.folder}: computed by {candidate.name}"
     known = facts["input"]
-    found = (list(model.montage.ch_names), model.sfreq, model.n_times, model.classes)
-    registered = (known["ch_names"], known["sfreq"], known["n_times"], facts["classes"])
+    found = [list(model.montage.ch_names), model.sfreq, model.n_times, model.classes]
+    registered: list[Any] = [known["ch_names"], known["sfreq"], known["n_times"], facts["classes"]]
+    for key in ("positive_label", "threshold"):
+        found.append(getattr(model.classifier, f"{key}_", None))
+        registered.append(facts[key])  # type: ignore[literal-required]  # both are keys
     if found != registered:
         raise ModelRegistryError(f"{what}: takes or gives other things than {ARTIFACT} says: {found}, not {registered}")
     try:
         largest = difference(model, _probe(version))
-    except ModelRegistryError as error:
+    except (ValueError, RuntimeError) as error:  # also of steps, or a network, that do not fit each other
         raise ModelRegistryError(f"{what}: {error}") from error
     if not largest <= bound:
         raise ModelRegistryError(

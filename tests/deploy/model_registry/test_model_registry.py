@@ -139,8 +139,20 @@ def test_who_rewrites_the_whole_version_is_found_by_what_files_say_by_the_probe_
     )
     with pytest.raises(ModelRegistryError, match="events is not what the model's own files say"):
         registry.verify("mine", replay=False)
+    seen = facts["training"]["trained_on"]
+    fewer = facts["training"] | {"trained_on": seen | {"trained_on": []}}
+    change(folder / "artifact.json", events=facts["events"], training=fewer)
+    with pytest.raises(ModelRegistryError, match=r"training\.trained_on is not what the model's own files say"):
+        registry.verify("mine", replay=False)
+    change(folder / "artifact.json", training=facts["training"], probe=facts["probe"] | {"bounds": {"fp32": 1.0}})
+    with pytest.raises(ModelRegistryError, match=r"probe\.bounds\.fp32: 1, at most 1e-05 is accepted"):
+        registry.verify("mine", replay=False)
+    change(folder / "artifact.json", probe=facts["probe"], threshold=0.123)
+    with pytest.raises(ModelRegistryError, match="takes or gives other things"):
+        registry.verify("mine")
+    change(folder / "artifact.json", threshold=facts["threshold"])
     channels = facts["input"]["ch_names"]
-    change(folder / "artifact.json", events=facts["events"], input=facts["input"] | {"ch_names": channels[::-1]})
+    change(folder / "artifact.json", input=facts["input"] | {"ch_names": channels[::-1]})
     with pytest.raises(ModelRegistryError, match="takes or gives other things"):
         registry.verify("mine")
     with np.load(folder / "probe.npz", allow_pickle=False) as probe:

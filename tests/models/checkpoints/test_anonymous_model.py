@@ -5,7 +5,7 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, comparison_notes
@@ -193,6 +193,7 @@ words = st.text(st.characters(categories=("L", "N"), include_characters=" -_./'"
 )
 
 
+@settings(max_examples=50)
 @given(words, words, words)
 def test_names_of_any_letters_leave_every_place(subject, recording, reviewer):
     name = f"space/{subject.replace('/', '-')}"

@@ -148,6 +148,8 @@ class MlflowStore(ModelStore):
         # Before the import: it would tell its makers who uses it, and draw bars on the console.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # Nobody waits the four minutes that it would try to reach an address where nothing is.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         from mlflow import MlflowClient
 
         for chatty in ("alembic", "mlflow.store"):
