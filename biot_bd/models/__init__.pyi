@@ -14,6 +14,7 @@ from .attention.tokens import TokenSite as TokenSite
 from .attention.tokens import token_site as token_site
 from .attention.trace import AttentionTrace as AttentionTrace
 from .biot import BIOT as BIOT
+from .checkpoints.anonymous_model import anonymise_model as anonymise_model
 from .checkpoints.config import provenance_of as provenance_of
 from .checkpoints.loading import load_checkpoint as load_checkpoint
 from .checkpoints.provenance import Provenance as Provenance

@@ -49,7 +49,7 @@ def anonymise_model(folder: str | os.PathLike[str], *, hashes: bool = False) -> 
 
     Examples
     --------
-    >>> from biot_bd.models.checkpoints.anonymous_model import anonymise_model
+    >>> from biot_bd.models import anonymise_model
     >>> from biot_bd.runs import read_json, write_json
     >>> path = write_json(
     ...     "mine/pipeline.json", {"record": {"subjects": {"train": ["clinic/Smith"]}}}
