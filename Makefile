@@ -18,12 +18,17 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 ENGINES := tests/export tests/commands/test_export_command.py tests/test_docs_deploy.py \
 	$(addprefix tests/deploy/test_,light_path.py engine_choice.py engine_bench.py engines.py)
 SITE ?= docs/_build/html
+PEERS ?= build/peers
 # Where `make runtime` makes an environment without torch; removed before and after.
 RUNTIME ?= build/runtime
 # Where `make dist` builds packages and tries them; its environments are removed after.
 DIST ?= build/dist
 
+<<<<<<< HEAD
 .PHONY: demo test test-slow runtime mlflow dist fuzz audit docs linkcheck pictures browser lint bench install clean
+=======
+.PHONY: demo test test-slow runtime mlflow dist fuzz docs linkcheck pictures peers browser lint bench install clean
+>>>>>>> s18-G
 
 demo: $(CORE)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -83,6 +88,12 @@ pictures: $(INSTALLED)
 # Asks every address that a page of the site names; needs the network, so no other target calls it.
 linkcheck: $(INSTALLED)
 	$(BIN)/python -W ignore -m sphinx -b linkcheck -q --keep-going -D plot_gallery=0 docs docs/_build/linkcheck
+
+# The checks of docs/peers.md against the releases that they name, in a folder of their own.
+peers: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --target $(PEERS) --no-deps --ignore-requires-python -r benchmarks/peers/requirements.txt
+	OMP_NUM_THREADS=1 PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -m slow tests/test_peers.py
+	rm -rf $(PEERS)
 
 # The live page and the report are tested in Chromium; without one those tests skip and say so.
 browser:

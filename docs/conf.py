@@ -63,5 +63,6 @@ html_theme_options = {
 html_context = {"default_mode": "auto"}  # without it every page complains on its console
 html_static_path = ["_static/site"]
 html_css_files = ["site.css"]
+html_sidebars = {"getting-started": []}  # a part of one page has nothing to list
 html_show_sourcelink = False
 highlight_language = "bash"  # blocks that are indented are commands

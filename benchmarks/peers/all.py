@@ -1,7 +1,7 @@
 """Run every check against the installed releases, keep what was found, write the table of the page.
 
-    python -m pip install --no-deps --ignore-requires-python -r benchmarks/peers/requirements.txt
-    python benchmarks/peers/all.py               # or: all.py szcore_missing ...
+    make peers                        # installs them into a folder, and tests the page
+    python benchmarks/peers/all.py    # or: all.py szcore_missing ...
 
 Each check runs in a process of its own and prints what it found; ``measured.json`` keeps it with
 date and version, and ``docs/peers.md`` shows that file between its two marks.  A peer that is not
