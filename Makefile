@@ -24,7 +24,11 @@ RUNTIME ?= build/runtime
 # Where `make dist` builds packages and tries them; its environments are removed after.
 DIST ?= build/dist
 
+<<<<<<< HEAD
+.PHONY: demo test test-slow runtime mlflow dist fuzz audit docs linkcheck pictures browser lint bench install clean
+=======
 .PHONY: demo test test-slow runtime mlflow dist fuzz docs linkcheck pictures peers browser lint bench install clean
+>>>>>>> s18-G
 
 demo: $(CORE)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -65,6 +69,12 @@ dist: $(INSTALLED)
 # N damaged inputs for each reader; what is found is printed as seed and number.
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz_frame.py --n $(N) --seed $(SEED)
+
+# Known vulnerabilities of the pinned packages, by pip-audit in an environment of its own; says what was not looked up.
+AUDIT ?= build/audit
+audit:
+	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit; }
+	$(AUDIT)/bin/python tests/audit_packages.py constraints.txt $(ARGS)
 
 # Runs the gallery; a warning is an error. Needs no network.
 docs: $(INSTALLED)

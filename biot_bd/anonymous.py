@@ -265,8 +265,8 @@ class Numbers:
             Recordings of one subject had numbers of two, or the other way round.
         """
         left: dict[str | None, list[Named]] = {}
-        for one in self.known:
-            left.setdefault(one.content, []).append(one)
+        for named in self.known:
+            left.setdefault(named.content, []).append(named)
         old = [left[content].pop(0) if left.get(content) else None for _, content in recordings]
         names = self._subjects(recordings, old, subjects or {})
         found = []
@@ -289,7 +289,8 @@ class Numbers:
                 "recordings of one subject have two numbers, or those of two subjects one: subjects were joined or divided "
                 "since, or came one by one in calls without --key, so that nothing told that they are one; name a new folder"
             )
-        taken = [one.subject for one in self.known if one.subject.startswith(f"{self.namespace}/")]
+        used = [*(one.subject for one in self.known), *told.values()]
+        taken = [name for name in used if name.startswith(f"{self.namespace}/")]
         n = max((int(name.rpartition("-")[2]) for name in taken), default=0)
         for subject, _ in recordings:
             if subject in names:

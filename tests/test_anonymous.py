@@ -19,9 +19,7 @@ from biot_bd.anonymous import (
 )
 
 
-@pytest.mark.parametrize(
-    "name", ["chb-mit/01", "siena/00", "tusz/aaaaaajy", "eegmmidb/001", "helsinki/12", "demo/01"]
-)
+@pytest.mark.parametrize("name", ["chb-mit/01", "siena/00", "tusz/aaaaaajy", "eegmmidb/001", "helsinki/12", "demo/01"])
 def test_pseudonyms_of_publishers_stay(name):
     assert is_published(name)
     assert numbered_subjects([name]) == {name: name}

@@ -97,6 +97,8 @@ def test_every_command_has_a_page_that_says_what_its_help_says(site):
 
 def test_every_hook_says_who_asks_what_checks_it_and_what_is_built_in(site):
     hooks, text = extension("hook_reference"), words_of(site / "hooks.html")
+    assert ":doc:" not in text
+    assert ":check:" not in text
     assert hooks.hooks() == [f"register_{kind}" for kind in registry.registries]
     assert hooks.built_in("losses") == ["cross-entropy", "focal"]
     assert hooks.askers()["losses"] == ["biot_bd.training.classifier._building", "biot_bd.training.finetuning.mixup"]

@@ -5,9 +5,11 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -276,3 +278,23 @@ def test_json_nested_without_end_is_told_by_its_file(tmp_path):
     (tmp_path / "run.json").write_text("[" * 200_000)
     with pytest.raises(ValueError, match=r"run\.json: not valid JSON"):
         runs.read_json(tmp_path / "run.json")
+
+
+def test_the_commit_is_that_of_the_checkout_that_runs_or_of_what_pip_installed(monkeypatch, tmp_path):
+    package = tmp_path / "checkout" / "biot_bd"
+    package.mkdir(parents=True)
+    (package / "runs.py").write_text("x = 1\n")
+    monkeypatch.setattr(runs, "__file__", str(package / "runs.py"))
+    git = ["git", "-C", str(package.parent), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert runs.git_revision.__wrapped__() == head
+    (package / "runs.py").write_text("x = 2\n")
+    assert runs.git_revision.__wrapped__() == f"{head}+changes"
+    shutil.rmtree(package.parent / ".git")
+    told = '{"url": "https://example.org/x", "vcs_info": {"vcs": "git", "commit_id": "0a1b"}}'
+    for text, expected in ((told, "0a1b"), ('{"url": "file:///x", "dir_info": {}}', None), (None, None)):
+        installed = SimpleNamespace(read_text=lambda name, text=text: text)
+        monkeypatch.setattr(runs, "distribution", lambda name, installed=installed: installed)
+        assert runs.git_revision.__wrapped__() == expected

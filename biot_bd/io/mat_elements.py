@@ -194,8 +194,9 @@ def _matrix(file: BinaryIO, order: str, depth: int = 0) -> int:
     mat_class = bits & 0xFF
     if mat_class not in (*_HOLD_OTHERS, _CHAR, _SPARSE, *_NUMBERS):
         raise ValueError(f"a matrix of class {mat_class}")
+    sizes: tuple[int, ...] = ()
     if mat_class == _OPAQUE:
-        sizes, size_bytes = (), read_element(file, order)[1]
+        size_bytes = read_element(file, order)[1]
     else:
         sizes, size_bytes = _int32s(file, order, "the sizes of a matrix")
         if len(sizes) < 2:

@@ -171,6 +171,7 @@ class _Extraction:
             "title": getattr(self.probe, "title", None),
             "parameters": {key: repr(value) for key, value in _parameters(self.probe).items()},
             "generated": bool(self.windows.generated),
+            **({"anonymous": True} if self.windows.anonymous else {}),
             "model": f"{type(self.network).__name__}, {sum(p.numel() for p in self.network.parameters()):,} parameters",
             "windows": self.windows.fingerprint,
         } | ({"no_matrices": self.no_matrices} if self.no_matrices else {})

@@ -172,7 +172,7 @@ def _written(
     facts: dict[str, Any] = {
         "generated": generated,
         "model": group.info.get("model"),
-        "sources": sources,
+        "sources": ["a saved model" for _ in sources] if group.info.get("anonymous") else sources,
         "probe": group.probe,
         "title": group.title,
         "unit": group.unit,
@@ -185,6 +185,7 @@ def _written(
     }
     tables = _tables(group, compared, make_folder(folder / TABLES))
     page = {
+        "anonymous": bool(group.info.get("anonymous")),
         "title": "What the model looks at, over many windows",
         "lead": f"{facts['model']}; {group.title}",
         "banners": generated_banners(generated, None, "maps"),

@@ -80,9 +80,9 @@ def text_of(hook: str) -> str:
     return (
         f"{about}\n\n"
         f":signature: ``{hook}({', '.join(inspect.signature(spec).parameters)})``, "
-        f":doc:`in full <reference/biot_bd.hookspecs.{hook}>`\n"
+        f":doc:`in full </reference/biot_bd.hookspecs.{hook}>`\n"
         f":called: once, when ``biot_bd.registry.{kind}`` is first asked; its names are looked up by {modules}\n"
-        f":check: :doc:`{CHECKS[kind]} <reference/biot_bd.testing.{CHECKS[kind]}>`\n"
+        f":check: :doc:`{CHECKS[kind]} </reference/biot_bd.testing.{CHECKS[kind]}>`\n"
         f":built in: {shown}{more}\n"
     )
 
@@ -105,7 +105,8 @@ class Hook(SphinxDirective):
         except ValueError as error:
             raise self.error(str(error)) from error
         node = nodes.container()
-        self.state.nested_parse(StringList(text.splitlines(), source=hookspecs.__file__), 0, node)
+        lines = ["```{eval-rst}", *text.splitlines(), "```"]  # the page is Markdown, docstrings are not
+        self.state.nested_parse(StringList(lines, source=hookspecs.__file__), 0, node)
         return [node]
 
 

@@ -15,6 +15,7 @@ PAGES = {
     "../CHANGELOG.md": "changes",
     "../CONTRIBUTING.md": "contributing",
     "../CODE_OF_CONDUCT.md": "conduct",
+    "../SECURITY.md": "report-a-hole",
 }
 FOLDER = "outside"
 #: Folder of scripts -> folder of their pages.

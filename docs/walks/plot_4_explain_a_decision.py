@@ -53,7 +53,7 @@ def show(name):
 # Where the evidence is
 # ---------------------
 # Integrated gradients from the mean token: orange speaks for a seizure, blue against it.
-show("token-ig")
+show("token-ig-traces")
 
 # %%
 # And a control
@@ -61,7 +61,7 @@ show("token-ig")
 # ``energy`` asks no model: it shows how loud each second of each channel is. Seizures are loud, so
 # it lights up on them as well. A picture that only resembles this one shows the signal and no
 # decision.
-show("energy")
+show("energy-traces")
 
 # %%
 # Is it true?

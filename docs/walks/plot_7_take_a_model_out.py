@@ -35,7 +35,8 @@ sorted(path.name for path in (work / "exported").iterdir())
 # ``artifact.json`` says what goes in and what comes out, where it comes from, which gates it
 # passed, and a checksum of every file.
 facts = json.loads((work / "exported" / "artifact.json").read_text())
-print(json.dumps({name: facts[name] for name in ("format", "input") if name in facts}, indent=1)[:600])
+for name, value in facts["input"].items():
+    print(name, value)
 
 # %%
 # The same events

@@ -76,7 +76,6 @@ def test_windows(machine, made):
 
 def test_a_run_its_page_and_its_models(machine, made, capsys):
     assert told(capsys, "cv", "out/windows", "-o", "out/run", "--cv", "subject-kfold-2", *SMALL) == []
-    assert told(capsys, "report", "out/run", "--windows", "out/windows") == []
     assert found_in(made / "run", today()) == []
 
 
@@ -84,7 +83,7 @@ def test_a_model_that_started_from_one_that_names_its_subjects(machine, made, ca
     given = ["--pretrained", "named/model", "--allow-contaminated"]
     assert told(capsys, "train", "out/windows", "-o", "out/model", *SMALL, *given) == []
     assert told(capsys, "export", "out/model", "-o", "out/exported") == []
-    assert told(capsys, "explain", "out/model", "--windows", "out/windows", "-o", "out/explained") == []
+    assert told(capsys, "explain", "out/model", "out/windows", "-o", "out/explained", "--probe", "token-ig") == []
     assert found_in(made / "model", today()) == []
     assert found_in(made / "exported", today()) == []
     assert found_in(made / "explained", today()) == []
@@ -138,6 +137,13 @@ def test_a_failing_recording_is_named_on_the_screen_alone(machine, edf, made, ca
     assert found_in(made / "broken", today()) == []
     assert found_in(made / "part", today()) == []
     assert [row["outcome"] for row in read_json(made / "part/manifest.json")["outcomes"]].count("unreadable") == 1
+
+
+def test_versions_in_the_registry_and_their_cards(machine, made, capsys):
+    given = ["--anonymous", "--registry", "out/registry"]
+    assert told(capsys, "models", "save", "named/model", "small", "1.0.0", *given) == []
+    assert told(capsys, "models", "show", "small/1.0.0", "--registry", "out/registry") == []
+    assert found_in(made / "registry", today()) == []
 
 
 def test_the_guard_goes_on_without_names(machine, made, capsys):

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 # What writes, verifies and compares is imported where it is used: a name is found without scipy.
 
+# Inside of the class, `list` is its method.
+Versions = list[RegisteredVersion]
+Names = list[str]
+
 
 class Registry:
     """A folder of versions of models, ``NAME/VERSION``, which never change.
@@ -187,7 +191,7 @@ class Registry:
         verify_version(folder)
         return read_version(places.place(Path(folder), self.root, version.name, version.version))
 
-    def list(self) -> list[RegisteredVersion]:
+    def list(self) -> Versions:
         """Return all versions, by name and from old to new; damaged ones say what is wrong.
 
         Returns
@@ -329,10 +333,10 @@ class Registry:
 
         return compare_versions(self.resolve(one), self.resolve(other))
 
-    def _names(self) -> list[str]:
+    def _names(self) -> Names:
         return sorted(path.name for path in self._folders(self.root) if _is_name(path.name))
 
-    def _versions(self, name: str) -> list[RegisteredVersion]:
+    def _versions(self, name: str) -> Versions:
         folders = {path.name: path for path in self._folders(self.root / name) if _is_version(path.name)}
         return [_read(folders[version], name) for version in sorted(folders, key=precedence)]
 

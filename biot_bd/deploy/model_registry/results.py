@@ -145,8 +145,8 @@ def _rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> list[Row]
         for name in metrics["scoring"]:
             cell, interval = metrics[level][name], (known.get(level) or {}).get(name) or {}
             rows.append(_row("windows", name, level, cell, interval, cell.get("n_subjects")))
-    events, known = metrics.get("events"), intervals.get("events") or {}
-    for level in LEVELS if isinstance(events, Mapping) else ():
+    events, known = metrics.get("events") or {}, intervals.get("events") or {}
+    for level in LEVELS if events else ():
         found = events[level]["events"]
         for name in EVENT_SCORES:
             value = found.get(name)

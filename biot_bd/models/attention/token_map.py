@@ -231,7 +231,7 @@ class TokenMap:
         """
         try:
             stored = read_npz(path)
-            return cls.from_dict(json.loads(str(stored["facts"])), stored.get("values"), stored.get("special"))
+            return cls.from_dict(json.loads(str(stored["facts"])), stored["values"], stored.get("special"))
         except FileNotFoundError:
             raise
         except Exception as error:

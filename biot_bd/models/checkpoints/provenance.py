@@ -233,9 +233,9 @@ class Provenance:
         every = {*told, *(one for seen in private for one in seen.subjects or ())}
         given = names or {}
         # A bare name stands for the same subject with that of a data set before it.
-        known = {one: given.get(one, given.get(one.rpartition("/")[2])) for one in every}
-        new = numbered_subjects(shuffled(one for one, number in known.items() if number is None))
-        names = {one: number or new[one] for one, number in known.items()}
+        called = {one: given.get(one, given.get(one.rpartition("/")[2])) for one in every}
+        new = numbered_subjects(shuffled(one for one, number in called.items() if number is None))
+        names = {one: number or new[one] for one, number in called.items()}
         lost = {new for old, new in names.items() if old != new} - {names[one] for one in told}
         whole = any(seen.subjects is None for seen in private)
         trained_on = [seen for seen in self.trained_on if seen in stay]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,8 @@ def explain_to_folder(
         A probe that was named cannot be asked of this model, or the target does not exist.
     """
     check_place(folder)
+    if window.anonymous:
+        source = replace(source, text="a saved model")  # not where it lies
     x = model_input(model, window.explained())
     signal_uv = model_input_uv(model, window.explained())
     target = _target(model, wanted.target)
@@ -132,7 +134,9 @@ def explain_to_folder(
         facts["files"] = sorted(str(p.relative_to(temporary)) for p in temporary.rglob("*") if p.is_file())
         facts["files"] += [JSON, PAGE]
         facts = to_jsonable(facts)
-        write_text(temporary / PAGE, render("explain.html.j2", page | {"explained": facts}))
+        write_text(
+            temporary / PAGE, render("explain.html.j2", page | {"explained": facts, "anonymous": window.anonymous})
+        )
         write_json(temporary / JSON, facts)
     return facts
 

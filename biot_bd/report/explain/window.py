@@ -52,6 +52,8 @@ class ExplainedWindow:
         Whether the recording was made by a program.
     notes : sequence of str
         What a reader should know of the recording.
+    anonymous : bool
+        Whether it has a number for its name; what is written then says neither dates nor places.
     """
 
     around: Signal
@@ -65,6 +67,7 @@ class ExplainedWindow:
     seizures: Sequence[tuple[float, float]] = ()
     generated: bool = False
     notes: Sequence[str] = ()
+    anonymous: bool = False
 
     @property
     def duration_s(self) -> float:
@@ -246,4 +249,5 @@ def _amid(model: Model, windows: Windows, row: int, how: str) -> ExplainedWindow
         how=how,
         seizures=seizures_of(windows).get(recording, []),
         generated=bool(windows.generated),
+        anonymous=bool(windows.anonymous),
     )

@@ -85,6 +85,15 @@ def test_verifying_computes_the_probe_batch_again(saved):
     assert (found.n_files, found.not_replayed) == (6, ())
 
 
+def test_without_any_engine_hashes_alone_are_compared_and_the_result_says_so(saved, monkeypatch):
+    monkeypatch.setattr("biot_bd.deploy.engine_candidates.find_spec", lambda name: None)
+    found = saved.verify("mine")
+    assert (found.replayed, found.n_files) == ((), 6)
+    (why,) = found.not_replayed
+    assert "nothing that is installed computes it: " in why
+    assert "(torch is not installed)" in why
+
+
 @pytest.mark.parametrize(
     "name", ["README.md", "config.json", "events.json", "model.safetensors", "pipeline.json", "probe.npz"]
 )

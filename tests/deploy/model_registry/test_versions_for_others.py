@@ -6,7 +6,6 @@ import braindecode.models
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
 from small_composites import fitted, probed
 from small_pipeline import few_windows, save_small_pipeline
 
@@ -129,6 +128,8 @@ def test_engines_of_other_weights_are_refused(models, exported, tmp_path):
 
 
 def test_the_hub_reads_the_card_and_it_says_what_is_not_recorded(saved):
+    from huggingface_hub import ModelCard
+
     version = saved.resolve("mine")
     card = ModelCard.load(version.folder / "README.md")
     assert card.data.to_dict()["library_name"] == "braindecode"

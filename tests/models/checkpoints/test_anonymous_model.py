@@ -116,7 +116,7 @@ def test_a_published_checkpoint_says_of_anonymous_subjects_that_they_are_none_of
 FACTS = {
     "format": "biot_bd pipeline",
     "pipeline": {
-        "params": {"pretrained": "/eeg/smith/model", "log_dir": "/home/smith/log"},
+        "params": {"pretrained": "/eeg/smith/model", "log_dir": "/eeg/smith/log"},
         "fitted": {"provenance": SEEN.to_dict()},
     },
     "record": {
