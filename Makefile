@@ -24,11 +24,7 @@ RUNTIME ?= build/runtime
 # Where `make dist` builds packages and tries them; its environments are removed after.
 DIST ?= build/dist
 
-<<<<<<< HEAD
-.PHONY: demo test test-slow runtime mlflow dist fuzz audit docs linkcheck pictures browser lint bench install clean
-=======
-.PHONY: demo test test-slow runtime mlflow dist fuzz docs linkcheck pictures peers browser lint bench install clean
->>>>>>> s18-G
+.PHONY: demo test test-slow runtime mlflow dist fuzz audit docs linkcheck pictures peers browser lint bench install clean
 
 demo: $(CORE)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)

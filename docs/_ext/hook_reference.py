@@ -104,6 +104,7 @@ class Hook(SphinxDirective):
             text = text_of(self.arguments[0])
         except ValueError as error:
             raise self.error(str(error)) from error
+        self.env.note_reread()  # what the code knows changes without the page
         node = nodes.container()
         lines = ["```{eval-rst}", *text.splitlines(), "```"]  # the page is Markdown, docstrings are not
         self.state.nested_parse(StringList(lines, source=hookspecs.__file__), 0, node)

@@ -27,7 +27,7 @@ SMOKE = (
     "datasets/test_demo.py",
     "datasets/test_moabb_sets.py",
     "io/test_edf.py",
-    "io/test_readers.py",
+    "io/test_plain_edf.py",
     "signals/test_mapper.py",
     "signals/test_sklearn_checks.py",
     "windows/test_window_table.py",

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from checkpoint_files import tiny
 from handmade_export import write_export
 
 from biot_bd import Windows
 from biot_bd.datasets import load_arrays, open_array
 from biot_bd.embedding import read_embeddings
 from biot_bd.events import read_event_file, score_folders, write_event_file
-from biot_bd.exceptions import ArtifactError
+from biot_bd.exceptions import ArtifactError, CheckpointError
 from biot_bd.export import read_artifact
+from biot_bd.models import load_checkpoint, save_checkpoint
+from biot_bd.models.checkpoints.config import Facts, resolve_facts
 from biot_bd.models.checkpoints.pipeline_folder import sha256
 from biot_bd.windows.store import read_recording
 
@@ -144,6 +147,12 @@ def test_a_proof_with_a_changed_bit_and_a_new_checksum_is_told(tmp_path):
     changed(folder / "artifact.json", lambda facts: facts["files"].update({"probe.npz": sha256(folder / "probe.npz")}))
     with pytest.raises(ArtifactError, match=r"probe\.npz: damaged \(.*CRC"):
         read_artifact(folder).probe()
+
+
+def test_a_size_beyond_all_floats_is_told(tmp_path):
+    encoder = load_checkpoint(save_checkpoint(tiny(), tmp_path / "x", ["my-set/01"])).layout.encoder
+    with pytest.raises(CheckpointError, match=r"embed_dim is \d+ by shapes, but 10{19}\.\.\. by config\.json"):
+        resolve_facts(encoder, Facts({"embed_dim": 10**400}, None, "config.json"), None, "x")
 
 
 def test_a_damaged_table_of_embeddings_is_one_line(tmp_path):

@@ -320,9 +320,9 @@ def resolve_facts(tensors: Mapping[str, Any], written: Facts, known: Checkpoint 
                 config[key] = value
             elif key == "sfreq" and known_from == "shapes" and int(value) // 2 == config[key] // 2:
                 config[key] = value  # shapes tell an odd or broken rate from the even one below it no more
-            elif float(config[key]) != float(value):
-                who = facts.known_from
-                raise CheckpointError(f"{where}: {key} is {config[key]:g} by {known_from}, but {value:g} by {who}")
+            elif config[key] != value:
+                found, said = (f"{one:g}" if abs(one) < 1e15 else f"{str(one)[:20]}..." for one in (config[key], value))
+                raise CheckpointError(f"{where}: {key} is {found} by {known_from}, but {said} by {facts.known_from}")
         if facts.config:
             known_from = facts.known_from if known_from == "shapes" else f"{known_from}; {facts.known_from}"
     names = sources[0].ch_names
