@@ -23,6 +23,8 @@ from biot_bd.testing import CHECKS
 
 PACKAGE = Path(biot_bd.__file__).parent
 PREFIX = "register_"
+#: What modules call ``biot_bd.registry``.
+IMPORTED_AS = ("registry", "registries")
 #: A list of more names than this is cut; the rest stands in ``biot-bd plugins``.
 N_SHOWN = 40
 
@@ -48,7 +50,7 @@ def askers() -> dict[str, list[str]]:
 
 def _kinds_in(node: ast.AST) -> list[str]:
     named: list[str] = []
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "registry":
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in IMPORTED_AS:
         named = [node.attr]
     elif isinstance(node, ast.ImportFrom) and node.module == "biot_bd.registry":
         named = [alias.name for alias in node.names]
