@@ -160,9 +160,12 @@ def write_detection(
     if item.target is None:
         path = record_path(item, outputs)
         _remove_leftovers(path)
-        about = {"patient": item.patient, "subject": item.subject, "anonymous": item.own is not None}
-        record = write_detection_record(path, detection, model, **about)
-        written.append(record)
+        unnamed = item.own is not None
+        written.append(
+            write_detection_record(
+                path, detection, model, patient=item.patient, subject=item.subject, anonymous=unnamed
+            )
+        )
     # The event files last: where they are, the rest is.
     for name, path in event_paths(item, outputs).items():
         _remove_leftovers(path)
