@@ -35,10 +35,12 @@ def find_model(text: str) -> Path:
     ------
     FileNotFoundError
         There is neither a folder nor a model of that name, but one of nearly that name.
+    ModelRegistryError
+        It is a version, and a file of it is another than was registered.
     """
     path = Path(text)
     if not _NAMED.fullmatch(text):
-        return path
+        return _checked(path)
     version = registered(text)
     if os.path.lexists(path):
         if version is not None:
@@ -47,14 +49,24 @@ def find_model(text: str) -> Path:
                 "other)",
                 err=True,
             )
-        return path
+        return _checked(path)
     if version is not None:
-        return version.folder
+        return _checked(version.folder)
     if near := nearest(text):
         raise FileNotFoundError(
             f"{text}: no such folder, and no such model in the model registry; did you mean {near!r}?"
         )
     return path
+
+
+def _checked(folder: Path) -> Path:
+    """Return a folder; where it is a version, its files are those that were registered."""
+    if (folder / "artifact.json").is_file():
+        from biot_bd.deploy.version_folder import check_files, is_version, read_version
+
+        if is_version(folder):
+            check_files(read_version(folder), whole=False)
+    return folder
 
 
 def registered(text: str, registry: Registry | None = None) -> RegisteredVersion | None:

@@ -358,8 +358,8 @@ def check_files(version: RegisteredVersion, *, whole: bool = True) -> None:
     version : RegisteredVersion
         Of :func:`read_version`.
     whole : bool
-        Also look at files that are hidden, and at exported engines, which check their own files
-        when they are loaded.
+        Also look at files that are hidden, and hash what exported engines consist of; else of each
+        only its ``artifact.json``, by which the engine checks the others when it is loaded.
 
     Raises
     ------
@@ -400,7 +400,8 @@ def check_files(version: RegisteredVersion, *, whole: bool = True) -> None:
             raise ModelRegistryError(
                 f"{path}: {size_bytes} bytes, {known['size_bytes']} were registered; copy the whole version again"
             )
-        if (whole or not name.startswith(f"{EXPORTS}/")) and sha256(path) != known["sha256"]:
+        of_engine = name.startswith(f"{EXPORTS}/") and path.name != ARTIFACT
+        if (whole or not of_engine) and sha256(path) != known["sha256"]:
             raise ModelRegistryError(
                 f"{path}: another file than was registered (its SHA-256 is not that of {ARTIFACT}); copy the whole version again"
             )

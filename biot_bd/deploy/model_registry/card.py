@@ -157,7 +157,7 @@ def _input(facts: VersionFacts) -> list[tuple[str, Any]]:
 def _events(facts: VersionFacts) -> list[tuple[str, Any]]:
     events = facts["events"]
     rows: list[tuple[str, Any]] = (
-        [("threshold of windows", score_text(facts["threshold"]))] if facts["threshold"] else []
+        [] if facts["threshold"] is None else [("threshold of windows", score_text(facts["threshold"]))]
     )
     if events is None:
         return [*rows, ("event detector", "none of its own: default values are used")]

@@ -67,7 +67,7 @@ def _named(last: Mapping[str, Any]) -> str | None:
 
 def input_facts(description: Mapping[str, Any], model: WindowModel, absent_channels: bool) -> InputFacts:
     """Return the windows that the model takes, and what its steps do with them."""
-    *before, last = steps_of(description["pipeline"])
+    last = steps_of(description["pipeline"])[-1]
     known = montage_of(model.montage.ch_names)
     return {
         "ch_names": list(model.montage.ch_names),
@@ -77,9 +77,15 @@ def input_facts(description: Mapping[str, Any], model: WindowModel, absent_chann
         "window_s": model.window_s,
         "unit": "uV",
         "scale": ((last.get("fitted") or {}).get("input_info") or {}).get("scale"),
-        "steps": [{"name": _class_name(step), "params": step.get("params") or {}} for step in before],
+        "steps": preparing_steps(description),
         "absent_channels": absent_channels,
     }
+
+
+def preparing_steps(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps before the network, with their parameters."""
+    *before, _ = steps_of(description["pipeline"])
+    return [{"name": _class_name(step), "params": step.get("params") or {}} for step in before]
 
 
 def _class_name(step: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.deploy.saved_weights import saved_weights
-from biot_bd.deploy.version_folder import CARD, EXPORTS, MODEL_FILES, OWN_FILES, is_version
+from biot_bd.deploy.version_folder import CARD, EXPORTS, MODEL_FILES, OWN_FILES, check_files, is_version, read_version
 from biot_bd.exceptions import ModelRegistryError
 from biot_bd.export.artifact import read_artifact
 from biot_bd.models.checkpoints.pipeline_folder import (
@@ -97,7 +97,11 @@ def model_contents(model: str | os.PathLike[str], anonymous: bool = False) -> Mo
     weights = weights_file(folder, classifier_weights(description))
     files = {WEIGHTS: weights}
     left_out = []
-    passed = (ARTIFACT, *OWN_FILES) if is_version(folder) else (CARD,)
+    if is_version(folder):  # its results go along, so it must be the model that they are of
+        check_files(read_version(folder))
+        passed: tuple[str, ...] = (ARTIFACT, *OWN_FILES)
+    else:
+        passed = (CARD,)
     for path in sorted(folder.iterdir()):
         name = path.name
         if path == weights or name in passed:

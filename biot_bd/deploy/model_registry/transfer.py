@@ -19,6 +19,7 @@ from biot_bd import registry as registries
 from biot_bd.deploy.model_registry.hub_store import REPOSITORY
 from biot_bd.deploy.model_registry.registry import Registry
 from biot_bd.deploy.model_registry.stores import ModelStore, StoredVersion
+from biot_bd.deploy.model_registry.verification import check_digest
 from biot_bd.deploy.version_folder import RegisteredVersion, VersionFacts, check_path, read_version
 from biot_bd.deploy.version_names import check_version, is_prerelease, precedence
 from biot_bd.exceptions import ModelRegistryError
@@ -206,10 +207,8 @@ def pull_version(
     _check_room(registry.root, sum(stored.sizes.values()), what)
     with registry.incoming() as folder:
         said = _said(store, where, stored, folder, what)
-        if expected is not None and said.digest != expected:
-            raise ModelRegistryError(
-                f"{what}: expected the version with digest {expected}, found {said.digest}; ask whoever gave you the digest"
-            )
+        with _named(folder, what):
+            check_digest(said, said.digest, expected)
         if said.version != wanted:
             raise ModelRegistryError(f"{what}: its {ARTIFACT} says {said.label}; ask who pushed it to push it again")
         _check_said(stored.sizes, said.files, what)

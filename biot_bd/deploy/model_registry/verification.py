@@ -11,14 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.deploy.engine_candidates import Candidate, find_candidates
-from biot_bd.deploy.model_registry.described import event_facts, export_facts, model_facts, training_facts
+from biot_bd.deploy.model_registry.described import (
+    event_facts,
+    export_facts,
+    model_facts,
+    preparing_steps,
+    training_facts,
+)
 from biot_bd.deploy.model_registry.probe_batch import difference, open_window_model
-from biot_bd.deploy.version_folder import RegisteredVersion, check_files, read_version
+from biot_bd.deploy.model_registry.results import results_of
+from biot_bd.deploy.version_folder import RegisteredVersion, VersionFacts, check_files, read_version
 from biot_bd.exceptions import MissingExtraError, ModelRegistryError
 from biot_bd.export.artifact import PROBE, Probe, read_artifact
 from biot_bd.json_values import naming
+from biot_bd.models.checkpoints.anonymous_model import is_anonymous_model
+from biot_bd.models.checkpoints.demonstration import demonstration_note
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, PIPELINE
 from biot_bd.runs import read_json, to_jsonable
+
+_REPEATED = ("subjects", "seed", "n_epochs", "title", "contamination", "notes", "environment")
+"""Of the training, what ``artifact.json`` has word for word from ``pipeline.json``."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +195,7 @@ def check_description(version: RegisteredVersion) -> None:
             "events": events if events is None or said is None else {key: events["setting"].get(key) for key in said["setting"]},
             "training.trained_on": _seen(training_facts(description, folder)["trained_on"]),
             "exports": [one["folder"] for one in export_facts(folder)],
+            **_own_words(description, facts, folder),
         }  # fmt: skip
     with naming(folder / ARTIFACT, ModelRegistryError):
         told = {
@@ -190,6 +203,7 @@ def check_description(version: RegisteredVersion) -> None:
             "events": None if said is None else said["setting"],
             "training.trained_on": _seen(facts["training"]["trained_on"]),
             "exports": [one["folder"] for one in facts["exports"]],
+            **_told_words(facts),
         }
     for key, value in own.items():
         if to_jsonable(value) != told[key]:
@@ -199,7 +213,52 @@ def check_description(version: RegisteredVersion) -> None:
             )
     for export in facts["exports"]:
         read_artifact(folder / export["folder"])
-    _probe(version)
+    if (n_windows := len(_probe(version).x)) != facts["probe"]["n_windows"]:
+        raise ModelRegistryError(
+            f"{folder / ARTIFACT}: probe.n_windows is {facts['probe']['n_windows']}, {PROBE} holds {n_windows}"
+        )
+
+
+def _own_words(description: Mapping[str, Any], facts: VersionFacts, folder: Path) -> dict[str, Any]:
+    """Return what the record of a model says that ``artifact.json`` and the card repeat."""
+    record, said = description.get("record") or {}, facts["training"]
+    training = training_facts(description, folder)
+    data = training["data"]
+    found = {
+        "demonstration": demonstration_note(record) is not None,
+        "anonymous": is_anonymous_model(description),
+        "generated": (data or {}).get("generated"),
+        "input.steps": preparing_steps(description),
+        # A later biot_bd may know more of the data.
+        "training.data": data if data is None or said["data"] is None else {key: data.get(key) for key in said["data"]},
+        "training.split": _counts(training["split"]),
+        **{f"training.{key}": training[key] for key in _REPEATED},  # type: ignore[literal-required]  # keys
+    }
+    if "fold" not in record:  # a fold's scores are in its run
+        found["results.own"] = _scores(results_of(record, None))
+    return found
+
+
+def _told_words(facts: VersionFacts) -> dict[str, Any]:
+    """Return what ``artifact.json`` says of what :func:`_own_words` finds."""
+    return {
+        **{key: facts[key] for key in ("demonstration", "anonymous", "generated")},  # type: ignore[literal-required]
+        "input.steps": facts["input"]["steps"],
+        **{f"training.{key}": facts["training"][key] for key in ("data", *_REPEATED)},  # type: ignore[literal-required]
+        "training.split": _counts(facts["training"]["split"]),
+        "results.own": _scores(facts["results"]),
+    }
+
+
+def _counts(split: Mapping[str, Any] | None) -> Any:
+    """Return how many subjects each part of a split has."""
+    return None if split is None else {key: split[f"n_{key}_subjects"] for key in ("train", "valid", "test")}
+
+
+def _scores(results: Mapping[str, Any] | None) -> Any:
+    """Return what was measured of a model itself."""
+    own = (results or {}).get("own")
+    return None if own is None else {key: own[key] for key in ("n_subjects", "prevalence", "rows")}
 
 
 def _seen(trained_on: Mapping[str, Any] | None) -> Any:

@@ -76,7 +76,7 @@ def said(hub):
 
 def test_a_version_that_was_pushed_and_pulled_is_the_same_byte_by_byte(pushed, saved, mine):
     there = saved.resolve("mine")
-    pulled = pull(pushed, mine, expected=there.digest)
+    pulled = pull(pushed, mine, expected=f"sha256:{there.digest.upper()}")
     assert pulled.digest == there.digest
     assert {path.name: path.read_bytes() for path in pulled.folder.iterdir()} == {
         path.name: path.read_bytes() for path in there.folder.iterdir()
@@ -136,7 +136,7 @@ def test_pulling_what_is_there_changes_nothing(pushed, mine):
 
 
 def test_another_digest_than_the_expected_one_is_refused_before_the_rest_is_fetched(pushed, mine):
-    assert "expected the version with digest" in refused(pushed, mine, expected="0" * 64)
+    assert "this is another version than the one that was meant" in refused(pushed, mine, expected="0" * 64)
     assert pushed.requests("resolve")[-1].endswith("artifact.json")
 
 
@@ -153,7 +153,9 @@ def test_a_changed_file_whose_hash_was_changed_too_is_refused_by_the_expected_di
     card = b"# another card\n"
     facts["files"]["README.md"] = {"sha256": hashlib.sha256(card).hexdigest(), "size_bytes": len(card)}
     change(pushed, **{"README.md": card, "artifact.json": json.dumps(facts).encode()})
-    assert "expected the version with digest" in refused(pushed, mine, expected=saved.resolve("mine").digest)
+    assert "this is another version than the one that was meant" in refused(
+        pushed, mine, expected=saved.resolve("mine").digest
+    )
 
 
 @pytest.mark.parametrize(
