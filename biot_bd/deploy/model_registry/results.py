@@ -19,6 +19,7 @@ from biot_bd.runs import read_json
 RUN, METRICS, INTERVALS = "run.json", "metrics.json", "intervals.json"
 EVENT_SCORES = ("sensitivity", "precision", "f1", "fa_per_24h")
 LEVELS = ("macro", "pooled")
+CONTAMINATED = "contaminated: test subjects were seen in training (their names are left out)"
 
 Row = dict[str, Any]
 """``what`` ("windows" or "events"), ``score``, ``level``, ``value``, ``low``, ``high``,
@@ -51,7 +52,26 @@ def results_of(
     ModelRegistryError
         The run is another one than the model's, or damaged.
     """
-    own = _hold_out(record, names)
+    found = _found(record, run)
+    return found if names else without_names(found)
+
+
+def without_names(results: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return results without subjects, titles, and texts that name subjects or files."""
+    if results is None:
+        return None
+    left_out = {"subjects": None, "title": None}
+    return {
+        of: None
+        if found is None
+        else {key: left_out.get(key, value) for key, value in found.items()}
+        | {"contamination": CONTAMINATED if found["contamination"] else None}
+        for of, found in results.items()
+    }
+
+
+def _found(record: Mapping[str, Any], run: str | os.PathLike[str] | None) -> dict[str, Any] | None:
+    own = _hold_out(record)
     if run is None:
         return None if own is None else {"own": own, "cross_validation": None}
     folder = Path(run)
@@ -63,9 +83,9 @@ def results_of(
                     f"{folder}: another run than the one that made this model (study {facts['fingerprint']}, the model's is "
                     f"{record.get('study')}); give the run folder that the model lies in, or none"
                 )
-            own = _fold(record, metrics, facts, names)
+            own = _fold(record, metrics, facts)
         intervals = _read(folder / INTERVALS) if (folder / INTERVALS).is_file() else {}
-        return {"own": own, "cross_validation": _cross_validation(record, facts, metrics, intervals, names)}
+        return {"own": own, "cross_validation": _cross_validation(record, facts, metrics, intervals)}
 
 
 def _read(path: Path) -> Any:
@@ -80,7 +100,7 @@ def _read(path: Path) -> Any:
     return found
 
 
-def _hold_out(record: Mapping[str, Any], names: bool) -> dict[str, Any] | None:
+def _hold_out(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the scores of the subjects that were left out of the training of a final model."""
     scores = record.get("scores")
     if not isinstance(scores, Mapping):
@@ -90,7 +110,7 @@ def _hold_out(record: Mapping[str, Any], names: bool) -> dict[str, Any] | None:
         return {
             "what": "hold-out",
             "n_subjects": len(subjects),
-            "subjects": [str(subject) for subject in subjects] if names else None,
+            "subjects": [str(subject) for subject in subjects],
             "prevalence": scores.get("prevalence"),
             "not_a_result": record.get("not_a_result"),
             "contamination": record.get("contamination"),
@@ -98,7 +118,7 @@ def _hold_out(record: Mapping[str, Any], names: bool) -> dict[str, Any] | None:
         }
 
 
-def _fold(record: Mapping[str, Any], metrics: Any, facts: Any, names: bool) -> dict[str, Any]:
+def _fold(record: Mapping[str, Any], metrics: Any, facts: Any) -> dict[str, Any]:
     """Return the scores of the fold that a model was made in, on its test subjects."""
     fold = next(one for one in metrics["folds"] if one["fold"] == record["fold"])
     rows = [
@@ -109,7 +129,7 @@ def _fold(record: Mapping[str, Any], metrics: Any, facts: Any, names: bool) -> d
     return {
         "what": f"fold {record['fold']}",
         "n_subjects": len(fold["test"]),
-        "subjects": [str(subject) for subject in fold["test"]] if names else None,
+        "subjects": [str(subject) for subject in fold["test"]],
         "prevalence": fold.get("prevalence"),
         "not_a_result": facts.get("not_a_result"),
         "contamination": record.get("contamination"),
@@ -117,12 +137,10 @@ def _fold(record: Mapping[str, Any], metrics: Any, facts: Any, names: bool) -> d
     }
 
 
-def _cross_validation(
-    record: Mapping[str, Any], facts: Any, metrics: Any, intervals: Any, names: bool
-) -> dict[str, Any]:
+def _cross_validation(record: Mapping[str, Any], facts: Any, metrics: Any, intervals: Any) -> dict[str, Any]:
     data, own = facts["data"], record.get("data") or {}
     return {
-        "title": facts.get("title") if names else None,
+        "title": facts.get("title"),
         "protocol": (facts.get("protocol") or {}).get("name"),
         "cv": (facts.get("parameters") or {}).get("cv"),
         "n_folds": len(metrics["folds"]),

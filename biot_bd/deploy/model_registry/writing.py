@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
 
 from biot_bd.deploy.engine_candidates import find_candidates
 from biot_bd.deploy.model_registry.card import card_text
@@ -21,7 +19,7 @@ from biot_bd.deploy.model_registry.described import (
 )
 from biot_bd.deploy.model_registry.model_contents import ModelContents
 from biot_bd.deploy.model_registry.probe_batch import make_probe, open_window_model
-from biot_bd.deploy.model_registry.results import results_of
+from biot_bd.deploy.model_registry.results import results_of, without_names
 from biot_bd.deploy.version_folder import CARD, SCHEMA, FileFacts, VersionFacts, is_version, read_version
 from biot_bd.exceptions import ModelRegistryError
 from biot_bd.export.artifact import BOUNDS, PROBE
@@ -65,14 +63,17 @@ def write_version(
         The model is damaged, or the run is another one's.
     """
     former = read_version(source.folder) if is_version(source.folder) else None
-    if anonymous:
-        anonymise_model(folder)
     with naming(folder / PIPELINE, ModelRegistryError):
         description = read_json(folder / PIPELINE)
-    record, anonymous = description.get("record") or {}, is_anonymous_model(description)
-    results = results_of(record, run, names=not anonymous)
+        names = not (anonymous or is_anonymous_model(description))
+        # Of the model as it was: the fingerprints that tell its run go with the names.
+        results = results_of(description.get("record") or {}, run, names=names)
     if former is not None and run is None:
-        results = _without_names(former.facts["results"]) if anonymous else former.facts["results"]
+        results = former.facts["results"] if names else without_names(former.facts["results"])
+    if anonymous:
+        anonymise_model(folder)
+        description = read_json(folder / PIPELINE)
+    record, anonymous = description.get("record") or {}, not names
     engine = find_candidates(folder, "auto", "fp32")[0][0]
     model = open_window_model(engine.folder, engine.engine, engine.precision)
     if not model.classes:
@@ -126,16 +127,6 @@ def _file_facts(folder: Path) -> dict[str, FileFacts]:
         name: {"sha256": sha256(path), "size_bytes": path.stat().st_size}
         for name, path in paths.items()
         if name != ARTIFACT
-    }
-
-
-def _without_names(results: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if results is None:
-        return None
-    own, validated = results["own"], results["cross_validation"]
-    return {
-        "own": None if own is None else {**own, "subjects": None},
-        "cross_validation": None if validated is None else {**validated, "title": None},
     }
 
 

@@ -31,6 +31,8 @@ _TEXTS_LEFT_OUT = frozenset(
 )
 """Dates, and hashes that names went into."""
 _HASHES = frozenset(("study", "fingerprint", "splits_from", "tables"))
+_OWN_WORDS = frozenset(("title", "notes", "not_a_result", "contamination"))
+"""Sentences, some by whoever trained the model."""
 _PATH = re.compile(r"(?<![\w:/.<-])(?:[A-Za-z]:[\\/]|~/|/|\\\\)[^\s'\",;:<>|]*[\\/][^'\",;:<>|\s]*")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?\b")
 
@@ -60,6 +62,8 @@ class Replaced:
         words = sorted(self._table, key=len, reverse=True)
         ends = "|".join(map(re.escape, words))
         self._pattern = re.compile(rf"(?<![\w/])(?:{ends})(?!\w)") if words else None
+        bare = {old.rpartition("/")[2]: new.rpartition("/")[2] for old, new in self.subjects.items() if old != new}
+        self._bare = {old: new for old, new in bare.items() if re.search(r"[^\W\d_]{2}", old)}
 
     def text(self, text: str) -> str:
         """Return a sentence with the new names, and without paths and dates."""
@@ -68,6 +72,16 @@ class Replaced:
         if self._pattern is not None:
             text = self._pattern.sub(lambda match: self._table[match[0]], text)
         return _DATE.sub(NOT_TOLD, _PATH.sub(NOT_TOLD, text))
+
+    def own_words(self, text: str) -> str:
+        """Return what somebody wrote, also without names of subjects alone, after no data set.
+
+        A name without two letters, such as ``"01"``, stays: it may be any number.
+        """
+        text = self.text(text)
+        for old, new in self._bare.items():
+            text = re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", new, text, flags=re.IGNORECASE)
+        return text
 
 
 def replaced_names(files: Iterable[Any]) -> Replaced:
@@ -185,7 +199,9 @@ def rewritten(value: Any, names: Replaced, key: str = "", *, hashes: bool = Fals
         return None
     if key == "pretrained":  # the weights are in the model; a path of their origin tells of a machine
         return value if value in KNOWN else None
-    return NOT_TOLD if key in _TEXTS_LEFT_OUT else names.text(value)
+    if key in _TEXTS_LEFT_OUT:
+        return NOT_TOLD
+    return names.own_words(value) if key in _OWN_WORDS else names.text(value)
 
 
 _Facts = TypeVar("_Facts")

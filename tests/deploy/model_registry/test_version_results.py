@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 
 from biot_bd.deploy import Registry
 from biot_bd.deploy.model_registry.card import card_text
-from biot_bd.deploy.model_registry.results import results_of
+from biot_bd.deploy.model_registry.results import CONTAMINATED, results_of
 from biot_bd.exceptions import ModelRegistryError
 from biot_bd.report import write_report
 from biot_bd.runs import read_json
@@ -114,3 +114,31 @@ def test_a_real_run_gives_its_scores_and_intervals_to_the_card_of_its_fold(real_
     assert version.facts["training"]["subjects"]["test"] == own["subjects"]
     final = with_record(run / "folds" / "01" / "model", RECORD)
     assert Registry(tmp_path / "registry").save(final, "final", "1.0.0", run=run).facts["results"]["own"] is None
+
+
+def test_an_anonymous_version_of_a_run_with_names_knows_its_run_and_has_no_name(run, trained, tmp_path):
+    text = "contaminated: /home/site/base.ckpt was trained on site/02, who is tested"
+    run.metrics["contamination"] = text
+    run.rewrite()
+    record = RECORD | {
+        "fold": 1,
+        "study": "0123456789abcdef",
+        "title": "the night of Smith",
+        "notes": ["smith slept"],
+        "contamination": text,
+        "subjects": {"train": ["site/01", "site/Smith"], "valid": [], "test": ["site/02"]},
+    }
+    shutil.copytree(trained, tmp_path / "model")
+    folder = with_record(tmp_path / "model", record)
+    registry = Registry(tmp_path / "registry")
+    registry.save(folder, "named", "1.0.0", run=run.folder)
+    for version in (
+        registry.save(folder, "mine", "1.0.0", run=run.folder, anonymous=True),
+        registry.save(registry.resolve("named").folder, "mine", "1.0.1", anonymous=True),
+    ):
+        results = version.facts["results"]
+        assert [one["contamination"] for one in results.values()] == [CONTAMINATED, CONTAMINATED]
+        assert results["own"]["rows"] == registry.resolve("named").facts["results"]["own"]["rows"]
+        for file in version.folder.iterdir():
+            assert not any(name in file.read_bytes().lower() for name in (b"smith", b"site/", b"base.ckpt")), file
+        registry.verify("mine", version.version, replay=False)
