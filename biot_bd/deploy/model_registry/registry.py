@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biot_bd.deploy.model_registry import places
 from biot_bd.deploy.model_registry.model_contents import model_contents
@@ -197,9 +197,10 @@ class Registry:
         Returns
         -------
         list of RegisteredVersion
-            Where one cannot be read, ``problem`` says why and ``facts`` is empty.
+            Where one cannot be read, ``problem`` says why and ``facts`` is empty; of a folder that
+            nobody here may look into, ``version`` is ``"?"``.
         """
-        return [version for name in self._names() for version in self._versions(name)]
+        return [version for name in self._names() for version in self._readable(name)]
 
     def resolve(self, text: str) -> RegisteredVersion:
         """Return the version that is meant.
@@ -339,6 +340,14 @@ class Registry:
     def _versions(self, name: str) -> Versions:
         folders = {path.name: path for path in self._folders(self.root / name) if _is_version(path.name)}
         return [_read(folders[version], name) for version in sorted(folders, key=precedence)]
+
+    def _readable(self, name: str) -> Versions:
+        """Return the versions of a model; a folder that cannot be read hides no other model."""
+        try:
+            return self._versions(name)
+        except OSError as error:
+            nothing: Any = {}
+            return [RegisteredVersion(name, "?", self.root / name, nothing, str(error))]
 
     @staticmethod
     def _folders(folder: Path) -> Iterator[Path]:

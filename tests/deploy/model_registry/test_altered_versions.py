@@ -1,5 +1,7 @@
 """A version that somebody changed is neither verified nor used, whichever way it is asked for."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -84,3 +86,21 @@ def test_an_engine_of_the_same_size_that_agrees_with_itself_is_noticed_before_it
     write_json(path, read_json(path) | {"files": read_json(path)["files"] | {"exports/onnx/artifact.json": known}})
     with pytest.raises(ModelRegistryError, match=r"exports/onnx/artifact\.json: another file"):
         check_files(read_version(folder), whole=False)
+
+
+def test_a_folder_that_nobody_may_look_into_hides_no_other_model(registry, monkeypatch):
+    shut = registry.root / "another"
+    shut.mkdir()
+    found = Path.iterdir
+
+    def refused(path):
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return found(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)  # root may look into every folder
+    first, second = registry.list()
+    assert (first.label, second.label, second.problem) == ("another/?", "mine/1.0.0", None)
+    assert str(shut) in first.problem
+    with pytest.raises(PermissionError, match="another"):
+        registry.resolve("another")
