@@ -146,6 +146,24 @@ def test_versions_in_the_registry_and_their_cards(machine, made, capsys):
     assert found_in(made / "registry", today()) == []
 
 
+def test_a_search(machine, made, capsys):
+    given = ["--grid", "lr=0.001,0.01", "--cv", "subject-kfold-2", "--inner-cv", "subject-kfold-2"]
+    assert told(capsys, "search", "out/windows", "-o", "out/search", *given, "--validation-fraction", "0", *SMALL) == []
+    assert found_in(made / "search", today()) == []
+
+
+def test_a_version_of_a_contaminated_run_with_names(machine, made, capsys):
+    given = ["--pretrained", "named/model", "--allow-contaminated", "--cv", "subject-kfold-2"]
+    assert main(["cv", "named/windows", "-o", "named/run", *given, *SMALL]) == 0
+    capsys.readouterr()
+    fold = ["named/run/folds/00/model", "fold", "1.0.0", "--run", "named/run"]
+    assert told(capsys, "models", "save", *fold, "--anonymous", "--registry", "out/folds") == []
+    card = (made / "folds/fold/1.0.0/README.md").read_text(encoding="utf-8")
+    assert "CONTAMINATED" in card
+    assert "in cross-validation" in card
+    assert found_in(made / "folds", today()) == []
+
+
 def test_the_guard_goes_on_without_names(machine, made, capsys):
     assert provenance_of(machine / "named/model").known
     given = ["--pretrained", machine / "named/model", "--cv", "subject-kfold-2"]
