@@ -117,7 +117,7 @@ def test_a_real_run_gives_its_scores_and_intervals_to_the_card_of_its_fold(real_
 
 
 def test_an_anonymous_version_of_a_run_with_names_knows_its_run_and_has_no_name(run, trained, tmp_path):
-    text = "contaminated: site/base.ckpt was trained on site/02, who is tested"
+    text = "contaminated: ~/eeg/base.ckpt was trained on site/02, who is tested"
     run.metrics["contamination"] = text
     run.rewrite()
     record = RECORD | {
