@@ -242,9 +242,9 @@ def test_a_place_that_is_none_is_said(place, saved):
 
 def test_the_block_of_the_page_runs(hub, saved, tmp_path, monkeypatch):
     (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.address + template)  # made on import
+    template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"  # what HF_ENDPOINT does on import
     monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(saved.root, "registry")
     names = {}
