@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biot_bd.commands._options import Json
+from biot_bd.commands._options import Json, ModelFolder
 from biot_bd.commands._output import print_json
 from biot_bd.commands._text import wrapped
 from biot_bd.runs import to_jsonable
@@ -40,7 +40,7 @@ LONGEST_VALUE = 200
 
 
 def save(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved model, with its exports/ where it has some.")],
+    model: ModelFolder,
     name: Annotated[str, typer.Argument(help="Of the model: small letters, digits, . _ and -.")],
     version: Annotated[str, typer.Argument(help="As in 1.0.0, or 1.1.0-rc1 for a pre-release.")],
     run: Annotated[
@@ -53,8 +53,8 @@ def save(
 ) -> None:
     """Save a model as a version of the model registry, which never changes.
 
-    What lies in its folder is copied, with a description of its input, training and decisions, the
-    checksum of every file, windows with their probabilities, and a model card.
+    What lies in its folder, exports/ included, is copied, with a description of its input, training
+    and decisions, the checksum of every file, windows with their probabilities, and a model card.
     """
     from biot_bd.commands._folders import expect
 

@@ -11,6 +11,7 @@ import typer
 
 from biot_bd.commands import _options as shared
 from biot_bd.commands._names import check_detector
+from biot_bd.io.notes import counted
 
 if TYPE_CHECKING:
     from biot_bd.deploy.detection_record import DetectionRecord
@@ -109,12 +110,13 @@ def detect(
     else:
         skipped = f", {len(items) - len(wanted)} were there" if skip_existing else ""
         n_events = sum(len(outcome.facts["events"]) for outcome in outcomes if outcome.facts is not None)
-        typer.echo(f"{len(outcomes) - len(failures)} recordings done, {n_events} events{skipped}; results: {output}")
+        done = f"{counted(len(outcomes) - len(failures), 'recording')} done, {counted(n_events, 'event')}"
+        typer.echo(f"{done}{skipped}; results: {output}")
         if written := [page for page in work.pages.values() if page.is_file()]:
             more = f" and {len(written) - 1} more" if len(written) > 1 else ""
             typer.echo(f"page: {written[0]}{more}")
     if failures:
-        typer.echo(f"{len(failures)} of {len(items)} recordings failed", err=True)
+        typer.echo(f"{len(failures)} of {counted(len(items), 'recording')} failed", err=True)
         raise typer.Exit(1)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biot_bd.commands import _options as shared
+from biot_bd.io.notes import counted
 
 if TYPE_CHECKING:
     from biot_bd.deploy.review.reviewed_results import ReviewedResults
@@ -61,7 +62,7 @@ def review(
     with stopped_by_signals(stopped.set):
         server = ReviewServer(reviewed, host, port, allow_hosts=names)
         try:
-            where = f"{len(reviewed.names)} recordings, reviewer {reviewer}; marks are saved at once, Ctrl-C ends"
+            where = f"{counted(len(reviewed.names), 'recording')}, reviewer {reviewer}; marks are saved at once, Ctrl-C ends"
             typer.echo(f"review page: {server.url} ({where})", err=True)
             if open_browser:
                 typer.launch(server.url)

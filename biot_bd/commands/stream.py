@@ -11,6 +11,7 @@ import typer
 from biot_bd.commands import _options as shared
 from biot_bd.commands._names import check_detector
 from biot_bd.commands._output import check_writable
+from biot_bd.io.notes import counted
 
 if TYPE_CHECKING:
     from biot_bd.deploy.live.runner import Run
@@ -73,6 +74,7 @@ def stream(
     check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
 
     from biot_bd.deploy import Detector
+    from biot_bd.deploy.detection_record import model_facts
     from biot_bd.deploy.live.json_lines import Lines
     from biot_bd.deploy.live.runner import Session
     from biot_bd.deploy.serving.stopping import stopped_by_signals
@@ -87,6 +89,7 @@ def stream(
         raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
     names = [shared.host_name(text) for text in allow_host or ()]
     detector = Detector.load(model, causal=True, **{name: context.params[name] for name in shared.DETECTOR})
+    called = model_facts(model)["name"]  # NAME/VERSION of the registry, whose folder is called like a number
     source: LiveSource
     if file is not None:
         source = _replay(file, pace, chunk_s, detector.scorer.window_s)
@@ -101,7 +104,7 @@ def stream(
         session = Session(
             detector,
             lines,
-            model.name,
+            called,
             output=output,
             format=format,
             page=(host, port) if page else None,
@@ -116,7 +119,7 @@ def stream(
         ended = session.run(
             source, duration_s=duration_s, on_page=lambda url: typer.echo(f"live page: {url}", err=True)
         )
-    _tell(ended, Path(model.name) if anonymous else model, output, json)
+    _tell(ended, Path(called) if anonymous else model, output, json)
     if ended.error is not None:
         raise ended.error
 
@@ -177,7 +180,5 @@ def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
     written = "" if ended.output is None else f"; results: {ended.output}"
     if output is not None and ended.output is None:
         written = f"; no signal came, so {output} was not written"
-    typer.echo(
-        f"{ended.reason} after {facts['duration_s']:g} s: {len(facts['events'])} events, {facts['n_alarms']} alarms{written}",
-        err=True,
-    )
+    found = f"{counted(len(facts['events']), 'event')}, {counted(facts['n_alarms'], 'alarm')}"
+    typer.echo(f"{ended.reason} after {facts['duration_s']:g} s: {found}{written}", err=True)

@@ -293,7 +293,7 @@ def _measure(
         plans = {f"{best.precision}, {size or 'whole'}": replace(best, micro_batch=size) for size in sizes or [first]}
         by_size = _times(model, plans, _noise(model, n).to(device))
         best, times = plans[best_of(by_size)], times | by_size
-    reason = f"fastest of {', '.join(times)}: {best.precision}, {best.micro_batch or 'whole'}"
+    reason = f"fastest precision, micro-batch of {'; '.join(times)}: {best.precision}, {best.micro_batch or 'whole'}"
     return {"plan": best.as_dict(), "times_s": times, "reason": reason}
 
 

@@ -107,14 +107,18 @@ def test_a_stream_says_so_first_and_last(recording, tmp_path, capsys):
         == 0
     )
     out, err = capsys.readouterr()
-    assert SENTENCE in " ".join(json.loads(out.splitlines()[0])["notes"])
+    first = json.loads(out.splitlines()[0])
+    assert SENTENCE in " ".join(first["notes"])
+    assert first["model"] == "demo/1.0.0"  # not its folder's name, which is a version alone
     assert SENTENCE in err
     assert IN_SHORT in (tmp_path / "live.tsv").read_text()
 
 
 def test_detect_prints_it(recording, tmp_path, capsys):
     assert main(["detect", str(shipped()), str(recording), *TORCH, "-o", str(tmp_path / "night.tsv")]) == 0
-    assert SENTENCE in "".join(capsys.readouterr())
+    printed = "".join(capsys.readouterr())
+    assert SENTENCE in printed
+    assert "1 recording done, 1 event; results" in printed
 
 
 def command(*arguments):

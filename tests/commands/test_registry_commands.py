@@ -75,6 +75,12 @@ def test_save_makes_a_version_that_list_and_verify_find(model, root):
     assert f"other/0.1.0-rc.1: 4 channels, 200 Hz, digest {saved['digest'][:12]}" in told("list")
 
 
+def test_a_model_that_is_saved_may_be_one_of_the_registry(root):
+    facts("save", "mine", "again", "0.1.0")
+    folders = [root / "mine" / "1.1.0", root / "again" / "0.1.0"]
+    assert len({(folder / "model.safetensors").read_bytes() for folder in folders}) == 1
+
+
 def test_a_version_is_named_by_its_model_alone_and_then_it_is_the_newest(root):
     assert facts("show", "mine")["version"] == "1.1.0"
     assert facts("verify", "mine")["version"] == "1.1.0"
