@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from registered_models import RECORD, with_record
 from safetensors.torch import load_file, save_file
 from small_model import RandomWindows
 from small_pipeline import save_small_pipeline
@@ -13,7 +14,6 @@ from biot_bd.deploy import Detector
 from biot_bd.events import EventDetector, save_event_detector
 from biot_bd.models.checkpoints.pipeline_folder import sha256
 from biot_bd.runs import read_json, write_json
-from conftest import RECORD, with_record
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from handmade_run import hand_made, real_run, store, with_events  # noqa: F401
+from registered_models import RECORD, with_record
 from sklearn.metrics import average_precision_score
 
 from biot_bd.deploy import Registry
@@ -13,7 +14,6 @@ from biot_bd.deploy.model_registry.results import CONTAMINATED, results_of
 from biot_bd.exceptions import ModelRegistryError
 from biot_bd.report import write_report
 from biot_bd.runs import read_json
-from conftest import RECORD, with_record
 
 INTERVAL = {"value": 0.5, "low": 0.25, "high": 0.75}
 

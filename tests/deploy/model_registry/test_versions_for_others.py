@@ -147,7 +147,7 @@ def test_the_hub_reads_the_card_and_it_says_what_is_not_recorded(saved):
 
 
 def test_texts_of_others_are_no_markup_of_the_card(models, trained, tmp_path):
-    from conftest import RECORD, with_record
+    from registered_models import RECORD, with_record
 
     folder = tmp_path / "model"
     shutil.copytree(trained, folder)
@@ -159,7 +159,7 @@ def test_texts_of_others_are_no_markup_of_the_card(models, trained, tmp_path):
 
 
 def test_an_anonymous_version_names_nobody_and_its_guard_goes_on(models, trained, tmp_path):
-    from conftest import RECORD, with_record
+    from registered_models import RECORD, with_record
 
     folder = tmp_path / PRIVATE
     shutil.copytree(trained, folder)

@@ -137,7 +137,7 @@ def test_a_distribution_that_optuna_has_not_is_named(tmp_path):
 
 def test_without_optuna_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'biot-bd\[optuna\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'biot-bd\[scale\]'"):
         searched(None, "optuna")
 
 
