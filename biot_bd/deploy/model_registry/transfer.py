@@ -22,7 +22,7 @@ from biot_bd.deploy.model_registry.stores import ModelStore, StoredVersion
 from biot_bd.deploy.model_registry.verification import check_digest
 from biot_bd.deploy.version_folder import RegisteredVersion, VersionFacts, check_path, read_version
 from biot_bd.deploy.version_names import check_version, is_prerelease, precedence
-from biot_bd.exceptions import ModelRegistryError
+from biot_bd.exceptions import ModelRegistryError, UnknownNameError
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT
 from biot_bd.runs import make_folder
 
@@ -238,7 +238,11 @@ def parse_place(place: str) -> tuple[str, str]:
 
 
 def _store(kind: str, endpoint: str | None) -> ModelStore:
-    store: ModelStore = registries.model_stores[kind](endpoint=endpoint)
+    try:
+        make = registries.model_stores[kind]
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error}; other stores come with plugins, as mlflow does with biot-bd-mlflow") from None
+    store: ModelStore = make(endpoint=endpoint)
     return store
 
 
