@@ -21,6 +21,7 @@ extensions = [
     "api_reference",
     "command_reference",
     "hook_reference",
+    "inline_code",
     "outer_pages",
 ]
 exclude_patterns = ["_build", "_ext", "gallery", "walks"]
