@@ -14,13 +14,14 @@ version = release = biot_bd.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "api_reference",
     "command_reference",
     "hook_reference",
+    "inline_code",
+    "mathml",
     "outer_pages",
 ]
 exclude_patterns = ["_build", "_ext", "gallery", "walks"]
@@ -51,6 +52,7 @@ sphinx_gallery_conf = {
 linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1)", r"https://ADDRESS/"]
 linkcheck_timeout = 20
 
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "biot_bd"
 html_theme_options = {

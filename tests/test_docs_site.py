@@ -154,3 +154,19 @@ def test_the_gallery_runs(tmp_path):
         folder = {"gallery": "examples", "walks": "learn"}[script.parent.name]
         text = (site / folder / f"{script.stem}.html").read_text(encoding="utf-8")
         assert "sphx-glr-script-out" in text or "sphx-glr-single-img" in text, f"{script.name} shows nothing"
+
+
+def test_a_long_name_in_a_line_breaks_after_its_separators_and_a_short_one_stays_whole():
+    breakable = extension("inline_code").breakable
+    assert breakable("biot_bd.io.Reader") == '<span class="pre whole">biot_bd.io.Reader</span>'
+    assert (
+        breakable("&lt;cohort&gt;/&lt;row&gt;/seed") == '<span class="pre whole">&lt;cohort&gt;/&lt;row&gt;/seed</span>'
+    )
+    broken = breakable("test_fuzz.py::test_damaged_input(...)")
+    assert broken == '<span class="pre">test_<wbr>fuzz.<wbr>py::<wbr>test_<wbr>damaged_<wbr>input(...)</span>'
+
+
+def test_no_page_asks_another_host_for_anything(site):
+    asking = re.compile(r"<(?:script|link|img)[^>]*\b(?:src|href)=\"(?:https?:)?//", re.IGNORECASE)
+    assert {page.name for page in site.rglob("*.html") if asking.search(page.read_text(encoding="utf-8"))} == set()
+    assert "<math" in (site / "reference" / "biot_bd.FocalLoss.html").read_text(encoding="utf-8")

@@ -83,11 +83,13 @@ status = main(["tune", "demo", str(work / "results"), "--reviewer", "anna", "-o"
 print("status", status)
 
 # %%
-# What it looked at: the highest probability of each recording, with and without a seizure.
-figure, axis = plt.subplots(figsize=(7, 2.6), layout="constrained")
-for path in records:
-    detection = read_detection(path).detection
-    seizure = bool(truth[path.name.removesuffix("_detection.json")])
-    axis.plot(detection.start_s, detection.probabilities, color="#D55E00" if seizure else "#767676", linewidth=1)
-axis.set(xlabel="start of the window (s)", ylabel="probability")
+# What it looked at: the probabilities of each recording, above what the reader says (orange).
+names = [path.name.removesuffix("_detection.json") for path in records]
+figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
+for row, (name, path) in enumerate(zip(names, records, strict=True)):
+    detection, floor = read_detection(path).detection, -1.2 * row
+    axis.plot(detection.start_s, detection.probabilities + floor, color="#1f3b57", linewidth=1)
+    for onset_s, offset_s in truth[name]:
+        axis.plot([onset_s, offset_s], [floor - 0.06] * 2, color="#D55E00", linewidth=4)
+axis.set(yticks=[-1.2 * row for row in range(len(names))], yticklabels=names, xlabel="start of the window (s)")
 plt.show()

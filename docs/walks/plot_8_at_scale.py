@@ -19,7 +19,7 @@ from biot_bd import cross_validate, load_dataset, prepare
 from biot_bd.evaluation import baseline, search, workers
 
 work = Path(tempfile.mkdtemp())
-recordings = load_dataset("demo", work / "recordings", n_subjects=4, recordings=2, minutes=4)
+recordings = load_dataset("demo", work / "recordings", n_subjects=4, recordings=2, minutes=6)
 windows = prepare(recordings, work / "windows")
 pipeline = baseline("line-length", windows)
 
