@@ -7,13 +7,18 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
 
+def _formula(node: nodes.Node, as_block: bool = False) -> str:
+    # A space behind "log", which browsers leave out.
+    return tex2mathml(node.astext(), as_block=as_block).replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em"/>')
+
+
 def _inline(self: Any, node: nodes.math) -> None:
-    self.body.append(tex2mathml(node.astext()))
+    self.body.append(_formula(node))
     raise nodes.SkipNode
 
 
 def _block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    self.body.append(f'<div class="math">{_formula(node, as_block=True)}</div>\n')
     raise nodes.SkipNode
 
 
