@@ -88,7 +88,7 @@ linkcheck: $(INSTALLED)
 # The checks of docs/peers.md against the releases that they name, in a folder of their own.
 peers: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --target $(PEERS) --no-deps --ignore-requires-python -r benchmarks/peers/requirements.txt
-	OMP_NUM_THREADS=1 PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -m slow tests/test_peers.py
+	OMP_NUM_THREADS=1 PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -m peers tests/test_peers.py
 	rm -rf $(PEERS)
 
 # The live page and the report are tested in Chromium; without one those tests skip and say so.

@@ -48,7 +48,7 @@ def test_a_peer_that_is_not_installed_is_left_out_by_name(peers, monkeypatch, ca
     assert "eegdash_subjects: left out" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.peers
 @pytest.mark.parametrize("script", sorted(path.stem for path in FOLDER.glob("[!_]*.py") if path.stem != "all"))
 def test_a_peer_does_what_the_page_says(peers, measured, script):
     kept = measured[script]
