@@ -1,6 +1,5 @@
 """What pages refer to is there: anchors, files, public names, commands with their options; each page has one way to it."""
 
-import importlib.util
 import re
 import sys
 from importlib import import_module
@@ -28,11 +27,9 @@ def ids(path):
 
 def extension(name):
     """Import an extension of the site."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, DOCS / "_ext" / f"{name}.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    if (place := str(DOCS / "_ext")) not in sys.path:  # one imports from another, as in the site's build
+        sys.path.append(place)
+    return import_module(name)
 
 
 def slug(heading):

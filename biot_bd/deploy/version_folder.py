@@ -17,7 +17,8 @@ from typing import Any, NotRequired, TypedDict
 
 from biot_bd.deploy.version_names import check_name, check_version
 from biot_bd.exceptions import ModelRegistryError
-from biot_bd.export.artifact import BOUNDS, PROBE
+from biot_bd.export.artifact import PROBE, check_bounds, check_input
+from biot_bd.export.artifact import InputFacts as WindowFacts
 from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, PIPELINE, REGISTERED, WEIGHTS, sha256
 from biot_bd.runs import read_json
@@ -39,7 +40,7 @@ MODEL_FILES = (
 OWN_FILES = (CARD, PROBE)
 """What the registry adds, beside ``artifact.json``."""
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MOST_FILES = 1000
+MOST_FILES = 1000
 
 
 class FileFacts(TypedDict):
@@ -59,16 +60,9 @@ class ModelFacts(TypedDict):
     hub_reason: str | None
 
 
-class InputFacts(TypedDict):
-    """The windows that the model takes: channels in their order, in microvolts."""
+class InputFacts(WindowFacts):
+    """The windows that the model takes, and what prepares them."""
 
-    ch_names: list[str]
-    montage: str | None
-    sfreq: float
-    n_times: int
-    window_s: float
-    unit: str
-    scale: str | None
     steps: list[dict[str, Any]]
     absent_channels: bool
 
@@ -304,8 +298,8 @@ def check_facts(facts: VersionFacts) -> None:
         check_version(facts["version"])
     except ModelRegistryError as error:  # the caller names the file
         raise ValueError(str(error)) from error
-    if len(files) > _MOST_FILES:
-        raise ValueError(f"files: {len(files)} of them, at most {_MOST_FILES} are expected")
+    if len(files) > MOST_FILES:
+        raise ValueError(f"files: {len(files)} of them, at most {MOST_FILES} are expected")
     for name, one in files.items():
         check_path(name)
         if not re.fullmatch("[0-9a-f]{64}", one["sha256"]) or one["size_bytes"] < 0:
@@ -316,19 +310,8 @@ def check_facts(facts: VersionFacts) -> None:
         raise ValueError(f"files: no checksum of {', '.join(lacking)}")
     if facts["model"]["weights_sha256"] != files[WEIGHTS]["sha256"]:
         raise ValueError(f"model.weights_sha256: is not that of {WEIGHTS} in files")
-    if known["unit"] != "uV":
-        raise ValueError(f"input.unit: expected 'uV', found {known['unit']!r}")
-    if not known["ch_names"] or len(set(known["ch_names"])) < len(known["ch_names"]):
-        raise ValueError("input.ch_names: expected names that differ")
-    if not (known["sfreq"] > 0 and known["n_times"] > 0):
-        raise ValueError(f"input: impossible sizes, {known['n_times']} samples at {known['sfreq']:g} Hz")
-    if abs(known["n_times"] / known["sfreq"] - known["window_s"]) > 1e-6:
-        raise ValueError(
-            f"input: {known['n_times']} samples at {known['sfreq']:g} Hz are no window of {known['window_s']:g} s"
-        )
-    for precision, bound in facts["probe"]["bounds"].items():
-        if not 0 <= bound <= BOUNDS.get(precision, 0):
-            raise ValueError(f"probe.bounds.{precision}: {bound:g}, at most {BOUNDS.get(precision, 0):g} is accepted")
+    check_input(known)
+    check_bounds(facts["probe"]["bounds"])
     if facts["probe"]["file"] != PROBE:
         raise ValueError(f"probe.file: expected {PROBE!r}, found {facts['probe']['file']!r}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from biot_bd.exceptions import ModelRegistryError
@@ -75,11 +76,23 @@ def check_version(version: str) -> str:
     >>> check_version("1.2.0-rc.1")
     '1.2.0-rc.1'
     """
-    if not isinstance(version, str) or not _VERSION.fullmatch(version) or len(version) > LONGEST:
+    if not is_version_number(version):
         raise ModelRegistryError(
             f"{version!r} is no version: expected three numbers such as '1.0.0', or a pre-release such as '1.1.0-rc.1'"
         )
     return version
+
+
+def is_version_number(text: str) -> bool:
+    """Return whether a text is a version.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy.version_names import is_version_number
+    >>> is_version_number("1.0.0"), is_version_number("newest")
+    (True, False)
+    """
+    return isinstance(text, str) and len(text) <= LONGEST and _VERSION.fullmatch(text) is not None
 
 
 def is_prerelease(version: str) -> bool:
@@ -109,6 +122,18 @@ def precedence(version: str) -> tuple[Any, ...]:
         return (*numbers, (1,))
     parts = tuple((0, int(one), "") if one.isdigit() else (1, 0, one) for one in before.split("."))
     return (*numbers, (0, parts))
+
+
+def newest_release(versions: Iterable[str]) -> str | None:
+    """Return the newest version that is no pre-release, None where there is none.
+
+    Examples
+    --------
+    >>> from biot_bd.deploy.version_names import newest_release
+    >>> newest_release(["1.10.0", "1.9.0", "2.0.0-rc.1"])
+    '1.10.0'
+    """
+    return max((one for one in versions if not is_prerelease(one)), key=precedence, default=None)
 
 
 def split_label(text: str) -> tuple[str, str | None]:

@@ -478,19 +478,10 @@ def _check_facts(facts: ArtifactFacts) -> None:
         raise ValueError("graph.files: expected the graph's file, found none")
     if graph["inputs"] not in (["x"], ["x", "present"]):
         raise ValueError(f"graph.inputs: expected ['x'] or ['x', 'present'], found {graph['inputs']!r}")
-    if known["unit"] != "uV":
-        raise ValueError(f"input.unit: expected 'uV', found {known['unit']!r}")
-    if not known["ch_names"] or len(set(known["ch_names"])) < len(known["ch_names"]):
-        raise ValueError("input.ch_names: expected names that differ")
+    check_input(known)
     montage = known["montage"]
     if montage is not None and montage in montages and montage_of(known["ch_names"]) is not montages[montage]:
         raise ValueError(f"input.ch_names: are not the channels of {montage}, in its order")
-    if not (known["sfreq"] > 0 and known["n_times"] > 0):
-        raise ValueError(f"input: impossible sizes, {known['n_times']} samples at {known['sfreq']:g} Hz")
-    if abs(known["n_times"] / known["sfreq"] - known["window_s"]) > 1e-6:
-        raise ValueError(
-            f"input: {known['n_times']} samples at {known['sfreq']:g} Hz are no window of {known['window_s']:g} s"
-        )
     classes = facts["classes"]
     if len(classes) < 2 or not all(isinstance(label, (int, str)) for label in classes) or not _sorted(classes):
         raise ValueError(f"classes: expected at least two labels in order, found {classes!r}")
@@ -498,7 +489,26 @@ def _check_facts(facts: ArtifactFacts) -> None:
         raise ValueError(f"positive_label: {facts['positive_label']!r} is none of {classes!r}")
     if facts["threshold"] is not None and not 0 <= facts["threshold"] <= 1:
         raise ValueError(f"threshold: expected a probability, found {facts['threshold']!r}")
-    for precision, bound in facts["probe"]["bounds"].items():
+    check_bounds(facts["probe"]["bounds"])
+
+
+def check_input(known: InputFacts) -> None:
+    """Raise ValueError where what is said of windows contradicts itself."""
+    if known["unit"] != "uV":
+        raise ValueError(f"input.unit: expected 'uV', found {known['unit']!r}")
+    if not known["ch_names"] or len(set(known["ch_names"])) < len(known["ch_names"]):
+        raise ValueError("input.ch_names: expected names that differ")
+    if not (known["sfreq"] > 0 and known["n_times"] > 0):
+        raise ValueError(f"input: impossible sizes, {known['n_times']} samples at {known['sfreq']:g} Hz")
+    if abs(known["n_times"] / known["sfreq"] - known["window_s"]) > 1e-6:
+        raise ValueError(
+            f"input: {known['n_times']} samples at {known['sfreq']:g} Hz are no window of {known['window_s']:g} s"
+        )
+
+
+def check_bounds(bounds: Mapping[str, float]) -> None:
+    """Raise ValueError where a probability may be farther off than :data:`BOUNDS` allows."""
+    for precision, bound in bounds.items():
         if not 0 <= bound <= BOUNDS.get(precision, 0):
             raise ValueError(f"probe.bounds.{precision}: {bound:g}, at most {BOUNDS.get(precision, 0):g} is accepted")
 

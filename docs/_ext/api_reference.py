@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -220,6 +221,11 @@ def write_reference(folder: Path) -> list[Path]:
         "Every public name, by the room that shows it. Names of the first table are imported from ``biot_bd`` itself.\n\n"
         f".. toctree::\n   :maxdepth: 1\n\n{toctree}"
     )
+    return write_pages(folder, texts)
+
+
+def write_pages(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write ``NAME.rst`` for each text; pages that are right stay untouched, others go."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in texts.items():

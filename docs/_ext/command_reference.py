@@ -13,6 +13,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from typer.main import get_command
 
+from api_reference import write_pages
 from biot_bd import cli
 
 FOLDER = "commands"
@@ -90,16 +91,7 @@ def write_commands(folder: Path) -> list[Path]:
         f"Commands\n========\n\n{INTRODUCTION}\n.. list-table::\n   :widths: 30 70\n\n{rows}\n"
         f".. toctree::\n   :hidden:\n\n{tree}"
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in texts.items():
-        path = folder / f"{name}.rst"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-        written.append(path)
-    for path in set(folder.glob("*.rst")) - set(written):
-        path.unlink()
-    return written
+    return write_pages(folder, texts)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

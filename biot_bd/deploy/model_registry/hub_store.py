@@ -8,7 +8,6 @@ printed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import itertools
 import re
@@ -17,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.deploy.model_registry.stores import ModelStore, StoredVersion
+from biot_bd.deploy.version_folder import MOST_FILES
+from biot_bd.deploy.version_names import is_version_number
 from biot_bd.exceptions import HubError, MissingExtraError
+from biot_bd.models.checkpoints.pipeline_folder import sha256
+from biot_bd.models.checkpoints.published import git_blob_id
 
 KEPT_BY_THE_HUB = ".gitattributes"
 """The Hub makes it with every repository; it is no file of a version."""
-MOST_FILES = 1000
-VERSION = re.compile(r"\d+\.\d+\.\d+(?:-[0-9a-z.-]+)?")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -55,7 +56,7 @@ class HubStore(ModelStore):
                 if _status(error) == 404:
                     return {}
                 raise
-        return {tag.name: tag.target_commit for tag in refs.tags if VERSION.fullmatch(tag.name)}
+        return {tag.name: tag.target_commit for tag in refs.tags if is_version_number(tag.name)}
 
     def listing(self, place: str, version: str) -> StoredVersion:
         """Return the files of a tag's commit."""
@@ -174,15 +175,11 @@ class _Bounded:
 
 def _is_same(remote: Any, path: Path) -> bool:
     """Return whether a file of the Hub has this content: by SHA-256, or as git names it."""
-    size = path.stat().st_size
-    if remote.size != size:
+    if remote.size != path.stat().st_size:
         return False
-    with open(path, "rb") as file:
-        if remote.lfs is not None:
-            return bool(hashlib.file_digest(file, "sha256").hexdigest() == remote.lfs.sha256)
-        named = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-        named.update(file.read())
-    return bool(named.hexdigest() == remote.blob_id)
+    if remote.lfs is not None:
+        return bool(sha256(path) == remote.lfs.sha256)
+    return bool(git_blob_id(path) == remote.blob_id)
 
 
 @contextlib.contextmanager

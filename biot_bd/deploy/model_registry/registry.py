@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from biot_bd.deploy.model_registry import places
 from biot_bd.deploy.model_registry.model_contents import model_contents
 from biot_bd.deploy.version_folder import RegisteredVersion, check_files, copy_version, read_version
-from biot_bd.deploy.version_names import check_name, check_version, is_prerelease, precedence, split_label
+from biot_bd.deploy.version_names import (
+    check_name,
+    check_version,
+    is_version_number,
+    newest_release,
+    precedence,
+    split_label,
+)
 from biot_bd.exceptions import ModelRegistryError, VersionExistsError
 
 if TYPE_CHECKING:
@@ -226,12 +233,11 @@ class Registry:
         if not found:
             raise FileNotFoundError(f"{self.root}: no model called {name}; {self._what_there_is(name)}")
         if version is None:
-            released = [one for one in found if not is_prerelease(one)]
-            if not released:
+            version = newest_release(found)
+            if version is None:
                 raise FileNotFoundError(
                     f"{self.root}: {name} has pre-releases alone ({', '.join(found)}), which must be named: {name}/{next(reversed(found))}"
                 )
-            version = released[-1]
         if version not in found:
             raise FileNotFoundError(f"{self.root}: no version {version} of {name}; there are {', '.join(found)}")
         if (problem := found[version].problem) is not None:
@@ -338,7 +344,7 @@ class Registry:
         return sorted(path.name for path in self._folders(self.root) if _is_name(path.name))
 
     def _versions(self, name: str) -> Versions:
-        folders = {path.name: path for path in self._folders(self.root / name) if _is_version(path.name)}
+        folders = {path.name: path for path in self._folders(self.root / name) if is_version_number(path.name)}
         return [_read(folders[version], name) for version in sorted(folders, key=precedence)]
 
     def _readable(self, name: str) -> Versions:
@@ -380,13 +386,6 @@ def _label(name: str, version: str | None) -> str:
 def _is_name(name: str) -> bool:
     try:
         return check_name(name) == name
-    except ModelRegistryError:
-        return False
-
-
-def _is_version(name: str) -> bool:
-    try:
-        return check_version(name) == name
     except ModelRegistryError:
         return False
 

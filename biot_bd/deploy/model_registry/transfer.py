@@ -7,7 +7,6 @@ is longer than listed, nothing leaves the folder, and the version is verified be
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,13 +19,12 @@ from biot_bd.deploy.model_registry.hub_store import REPOSITORY
 from biot_bd.deploy.model_registry.registry import Registry
 from biot_bd.deploy.model_registry.stores import ModelStore, StoredVersion
 from biot_bd.deploy.model_registry.verification import check_digest
-from biot_bd.deploy.version_folder import RegisteredVersion, VersionFacts, check_path, read_version
-from biot_bd.deploy.version_names import check_version, is_prerelease, precedence
+from biot_bd.deploy.version_folder import MOST_FILES, RegisteredVersion, VersionFacts, check_path, read_version
+from biot_bd.deploy.version_names import is_version_number, newest_release, precedence
 from biot_bd.exceptions import ModelRegistryError, UnknownNameError
-from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, sha256
 from biot_bd.runs import make_folder
 
-MOST_FILES = 1000
 MOST_BYTES = 20 * 2**30
 MOST_ARTIFACT_BYTES = 64 * 2**20
 SPARE_BYTES = 64 * 2**20
@@ -262,7 +260,8 @@ def _pushed(
         for other in _sorted(there)[-1:]:
             _check_same_model(_said_there(store, where, other), found, place)
         revision = store.upload(found.folder, where, found.name, found.version, private)
-        sizes = {path.relative_to(found.folder).as_posix(): path.stat().st_size for path in _files(found.folder)}
+        sizes = {name: size for name, (size, _) in found.files.items()}
+        sizes[ARTIFACT] = (found.folder / ARTIFACT).stat().st_size
         if dict(store.listing(where, found.version).sizes) != sizes or (
             _said_there(store, where, found.version).digest != digest
         ):
@@ -332,22 +331,15 @@ def _wanted(there: Mapping[str, str], version: str | None, place: str) -> str:
         )
     if version is not None:
         raise ModelRegistryError(f"{place}: holds no version {version}; there are {', '.join(known)}")
-    releases = [one for one in known if not is_prerelease(one)]
-    if not releases:
+    newest = newest_release(known)
+    if newest is None:
         raise ModelRegistryError(f"{place}: holds pre-releases alone; name one of {', '.join(known)}")
-    return releases[-1]
+    return newest
 
 
 def _sorted(versions: Iterable[str]) -> list[str]:
     """Return what can be a version of the registry, the newest last."""
-    return sorted((one for one in versions if _is_version(one)), key=precedence)
-
-
-def _is_version(text: str) -> bool:
-    try:
-        return bool(check_version(text))
-    except ModelRegistryError:
-        return False
+    return sorted(filter(is_version_number, versions), key=precedence)
 
 
 def _check_listing(sizes: Mapping[str, int], what: str) -> None:
@@ -408,13 +400,7 @@ def _fetch(store: ModelStore, where: str, stored: StoredVersion, name: str, fold
 
 
 def _check_content(path: Path, digest: str, what: str) -> None:
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != digest:
+    if (found := sha256(path)) != digest:
         raise ModelRegistryError(
             f"{what}: expected SHA-256 {digest}, found {found}; it was changed after it was pushed, so ask who pushed it"
         )
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]

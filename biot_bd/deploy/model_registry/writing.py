@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
 from pathlib import Path
 
 from biot_bd.deploy.engine_candidates import find_candidates
@@ -27,7 +25,7 @@ from biot_bd.json_values import naming
 from biot_bd.models.checkpoints.anonymous_model import anonymise_model, is_anonymous_model
 from biot_bd.models.checkpoints.demonstration import demonstration_note
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, PIPELINE, REGISTERED, WEIGHTS, sha256
-from biot_bd.runs import environment, git_revision, read_json, to_jsonable, write_json, write_text
+from biot_bd.runs import environment, read_json, to_jsonable, write_json, write_text
 
 
 def write_version(
@@ -83,14 +81,14 @@ def write_version(
     note = demonstration_note(record)
     training = training_facts(description, folder)
     training["protocol"] = ((results or {}).get("cross_validation") or {}).get("protocol")
-    threshold = getattr(model.classifier, "threshold_", None)
+    threshold, made = getattr(model.classifier, "threshold_", None), environment()
     facts: VersionFacts = {
         "format": REGISTERED,
         "schema": SCHEMA,
         "name": name,
         "version": version,
         "created": None if anonymous else datetime.now(UTC).isoformat(timespec="seconds"),
-        "biot_bd": _own_version(),
+        "biot_bd": made["packages"]["biot-bd"] or "unknown",
         "model": model_facts(description, folder, sha256(folder / WEIGHTS)),
         "input": input_facts(description, model, absent_channels),
         "classes": model.classes,
@@ -99,8 +97,8 @@ def write_version(
         "events": event_facts(folder),
         "training": training,
         "results": results,
-        "versions": environment()["packages"],
-        "git_revision": git_revision(),
+        "versions": made["packages"],
+        "git_revision": made["git_revision"],
         "licence": licence if licence is not None or former is None else former.facts["licence"],
         "generated": (training["data"] or {}).get("generated"),
         "demonstration": note is not None,
@@ -128,10 +126,3 @@ def _file_facts(folder: Path) -> dict[str, FileFacts]:
         for name, path in paths.items()
         if name != ARTIFACT
     }
-
-
-def _own_version() -> str:
-    try:
-        return package_version("biot-bd")
-    except PackageNotFoundError:
-        return "unknown"
